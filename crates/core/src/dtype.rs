@@ -231,7 +231,10 @@ impl FromStr for DType {
         if let Some(unit) = with_unit("timedelta64[") {
             return Ok(Self::Timedelta64(unit));
         }
-        Self::ALL.into_iter().find(|d| d.to_string() == text).ok_or_else(|| Error::unsupported(format!("unknown dtype {text:?}")))
+        Self::ALL
+            .into_iter()
+            .find(|d| d.to_string() == text)
+            .ok_or_else(|| Error::unsupported(format!("unknown dtype {text:?}")))
     }
 }
 

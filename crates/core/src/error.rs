@@ -58,7 +58,13 @@ macro_rules! constructors {
 impl Error {
     /// An error of `kind` with a message.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), context: Vec::new(), source: None, retryable: kind == ErrorKind::Conflict }
+        Self {
+            kind,
+            message: message.into(),
+            context: Vec::new(),
+            source: None,
+            retryable: kind == ErrorKind::Conflict,
+        }
     }
 
     constructors! {

@@ -33,7 +33,12 @@ impl FieldSpec {
     pub fn new(name: impl Into<String>, dtype: DType, cell: Vec<usize>) -> Result<Self> {
         let name = name.into();
         check_name("field", &name)?;
-        let too_large = || Error::invalid(format!("field {name:?}: a cell of shape {cell:?} is too large; at most 31 axes and {} elements", i32::MAX));
+        let too_large = || {
+            Error::invalid(format!(
+                "field {name:?}: a cell of shape {cell:?} is too large; at most 31 axes and {} elements",
+                i32::MAX
+            ))
+        };
         // Zero axes do not hide an overflow of the others: NumPy refuses those shapes too.
         let mut elements: usize = 1;
         for &n in &cell {
@@ -98,10 +103,14 @@ impl std::fmt::Display for FieldSpec {
 /// `Invalid`, naming the name.
 pub fn check_name(what: &str, name: &str) -> Result<()> {
     if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
-        return Err(Error::invalid(format!("{name:?} cannot be the name of a {what}: 1 to 255 bytes without control characters")));
+        return Err(Error::invalid(format!(
+            "{name:?} cannot be the name of a {what}: 1 to 255 bytes without control characters"
+        )));
     }
     if what == "field" && name == "row" {
-        return Err(Error::invalid("a field cannot be named \"row\": every array has that column already, the position of the row; choose another name"));
+        return Err(Error::invalid(
+            "a field cannot be named \"row\": every array has that column already, the position of the row; choose another name",
+        ));
     }
     Ok(())
 }
