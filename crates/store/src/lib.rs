@@ -1,1 +1,36 @@
-//! x
+//! Hyperslab's storage engine: versioned arrays in chunked, memory-mappable `.npy` files with a JSON log.
+//!
+//! ```
+//! use hyperslab_core::{DType, FieldSpec};
+//! use hyperslab_store::{ArrayOptions, Store};
+//! use ndarray::array;
+//!
+//! let store = Store::memory();
+//! let mut tx = store.begin()?;
+//! tx.create("points", vec![FieldSpec::new("value", DType::Float32, vec![2])?], ArrayOptions::default())?;
+//! tx.append_ndarray("points", &array![[1.0_f32, 2.0], [3.0, 4.0]])?;
+//! tx.commit()?;
+//!
+//! let points = store.snapshot()?.array("points")?;
+//! assert_eq!(points.field("value")?.view::<f32>()?.to_ndarray()?.sum(), 10.0);
+//! # Ok::<(), hyperslab_core::Error>(())
+//! ```
+
+mod array;
+mod layout;
+mod name;
+mod options;
+mod snapshot;
+mod storage;
+mod store;
+mod transaction;
+mod view;
+
+pub use array::{Array, ArrayInfo, Batches, Field};
+pub use name::ArrayName;
+pub use options::{ArrayOptions, Durability, OpenOptions};
+pub use snapshot::Snapshot;
+pub use storage::{FileRange, LockGuard, Storage};
+pub use store::Store;
+pub use transaction::Transaction;
+pub use view::View;

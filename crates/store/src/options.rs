@@ -1,0 +1,45 @@
+//! What can be chosen when a store is opened and an array is created.
+
+use std::time::Duration;
+
+/// What a returned commit survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Data, folders and the log entry are synced before commit returns: survives a power cut.
+    #[default]
+    Full,
+    /// No sync: survives a killed process, not a power cut.
+    Os,
+}
+
+/// How to open a store.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    /// Refuse every write; needs no permission to write.
+    pub read_only: bool,
+    /// Create the store if there is none.
+    pub create: bool,
+    /// What a returned commit survives.
+    pub durability: Durability,
+    /// How long a commit waits for other writers.
+    pub lock_timeout: Duration,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self { read_only: false, create: false, durability: Durability::Full, lock_timeout: Duration::from_secs(30) }
+    }
+}
+
+/// How an array is laid out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ArrayOptions {
+    /// The size that shards (files) aim at, in bytes.
+    pub shard_bytes: u64,
+}
+
+impl Default for ArrayOptions {
+    fn default() -> Self {
+        Self { shard_bytes: 256 << 20 }
+    }
+}

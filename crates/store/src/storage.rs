@@ -1,0 +1,91 @@
+//! The one trait that touches files, and who implements it.
+//!
+//! Paths are relative to the store, `/`-separated, as [`crate::layout`] makes them.
+
+mod local;
+mod memory;
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use arrow_buffer::Buffer;
+use hyperslab_core::Result;
+
+pub(crate) use local::LocalStorage;
+pub(crate) use memory::MemoryStorage;
+
+/// A run of bytes of one file, to be mapped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileRange {
+    /// The file.
+    pub path: String,
+    /// The first byte.
+    pub offset: u64,
+    /// How many bytes.
+    pub len: u64,
+}
+
+/// The writers' lock of a store; dropping it unlocks.
+pub trait LockGuard: Send + Debug {}
+
+/// Everything the engine does to the medium. Each method is one step that a test can fail, tear or freeze.
+///
+/// A file, once written and committed, is immutable except for being extended beyond its committed length
+/// ([`write_at`](Storage::write_at)) and for its advisory `.npy` header.
+pub trait Storage: Send + Sync + Debug {
+    /// What to call this store in messages: its path, or `memory`.
+    fn describe(&self) -> String;
+
+    /// Whether committed files can be extended in place (a known local file system). Where not, every append
+    /// makes new files.
+    fn in_place(&self) -> bool;
+
+    /// Whether nothing can be written.
+    fn read_only(&self) -> bool;
+
+    /// Maps the ranges one after the other into one contiguous piece of memory, or `None` where the system or
+    /// the ranges (lengths that are no multiple of the page size, in any but the last) do not allow that; one
+    /// range always can be. The buffer keeps the map alive.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the file and both lengths, when a file is shorter than its range.
+    fn map(&self, ranges: &[FileRange]) -> Result<Option<Buffer>>;
+
+    /// The bytes of a whole small file, or `None` if there is none.
+    fn read(&self, path: &str) -> Result<Option<Vec<u8>>>;
+
+    /// A file's length, or `None` if there is none.
+    fn len(&self, path: &str) -> Result<Option<u64>>;
+
+    /// The names (not paths) of the files in a folder, in no order; empty if there is no such folder.
+    fn list(&self, folder: &str) -> Result<Vec<String>>;
+
+    /// Creates a file with these bytes atomically: readers see all of it or nothing, also after a crash of the
+    /// process. Makes its folder. Not synced.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when the file exists; it is then left alone.
+    fn create_new(&self, path: &str, bytes: &[u8]) -> Result<()>;
+
+    /// Replaces or creates a small file atomically (hints only: nothing committed is ever replaced).
+    fn replace(&self, path: &str, bytes: &[u8]) -> Result<()>;
+
+    /// Writes bytes at a position of a file, which is created (with its folder) when it does not exist, and grown
+    /// when needed; a hole reads as zeros. Visible to maps of the same file. Not synced.
+    fn write_at(&self, path: &str, offset: u64, bytes: &[u8]) -> Result<()>;
+
+    /// Removes a file; no error if there is none.
+    fn remove(&self, path: &str) -> Result<()>;
+
+    /// Makes a file's bytes durable.
+    fn sync_file(&self, path: &str) -> Result<()>;
+
+    /// Makes the names in a folder (and of the folder itself) durable.
+    fn sync_folder(&self, folder: &str) -> Result<()>;
+
+    /// Takes the writers' lock, between threads and between processes, or waits for it.
+    ///
+    /// # Errors
+    /// `Conflict` (retryable) when it was not to be had within `timeout`; `ReadOnly`.
+    fn lock(&self, timeout: Duration) -> Result<Box<dyn LockGuard>>;
+}

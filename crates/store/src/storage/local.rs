@@ -1,0 +1,5 @@
+//! A folder of a local file system.
+
+/// A folder.
+#[derive(Debug)]
+pub(crate) struct LocalStorage {}

@@ -1,0 +1,5 @@
+//! Memory.
+
+/// Memory.
+#[derive(Debug)]
+pub(crate) struct MemoryStorage {}
