@@ -1,1 +1,27 @@
-//! x
+//! The DataFusion extension: arrays as tables, search as a plan node, and the SQL front end.
+//!
+//! Two ways in: [`Session`], which owns dialect, statements and snapshots; and [`register`], which adds a store to
+//! somebody's own `SessionContext`.
+
+mod catalog;
+mod dialect;
+mod error;
+mod files;
+mod functions;
+mod optimizer;
+mod relation;
+mod scan;
+mod search;
+mod session;
+mod statement;
+mod table;
+mod table_functions;
+mod types;
+mod write;
+
+pub use catalog::{StoreCatalog, StoreSchema};
+pub use error::{from_datafusion, to_datafusion};
+pub use functions::{FunctionDoc, FunctionKind, function_docs};
+pub use scan::ArrayScanExec;
+pub use session::{Session, SessionOptions, register};
+pub use table::ArrayTable;

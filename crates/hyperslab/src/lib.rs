@@ -1,1 +1,9 @@
-//! x
+//! Hyperslab: an array store that you query with SQL.
+
+pub use hyperslab_core as core;
+pub use hyperslab_core::{DType, Error, ErrorKind, FieldSpec, Result, Selection};
+pub use hyperslab_datafusion::{FunctionDoc, FunctionKind, Session, SessionOptions, function_docs, register};
+pub use hyperslab_store as store;
+pub use hyperslab_store::{
+    Array, ArrayName, ArrayOptions, Durability, Field, OpenOptions, Snapshot, Store, Transaction, View,
+};

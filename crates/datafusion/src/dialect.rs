@@ -1,0 +1,1 @@
+//! What the dialect accepts beyond DataFusion.

@@ -1,0 +1,1 @@
+//! Own optimizer rules, logical and physical; `session.rs` says in which order they run.

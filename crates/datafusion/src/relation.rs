@@ -1,0 +1,1 @@
+//! FROM: table functions with positional and named arguments, versions, files; and what is refused.

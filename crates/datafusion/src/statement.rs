@@ -1,0 +1,1 @@
+//! Statements that DataFusion does not plan as we need them.

@@ -1,0 +1,1 @@
+//! SQL types beyond DataFusion: TENSOR, VECTOR, HALF and their kin.

@@ -1,0 +1,1 @@
+//! The write node: what INSERT, CREATE TABLE AS and append() execute.
