@@ -57,7 +57,8 @@ pub trait Storage: Send + Sync + Debug {
     /// A file's length, or `None` if there is none.
     fn len(&self, path: &str) -> Result<Option<u64>>;
 
-    /// The names (not paths) of the files in a folder, in no order; empty if there is no such folder.
+    /// The names (not paths) of the files and folders in a folder (`""` is the store itself), in no order; empty if
+    /// there is no such folder.
     fn list(&self, folder: &str) -> Result<Vec<String>>;
 
     /// Creates a file with these bytes atomically: readers see all of it or nothing, also after a crash of the
@@ -66,6 +67,13 @@ pub trait Storage: Send + Sync + Debug {
     /// # Errors
     /// `AlreadyExists` when the file exists; it is then left alone.
     fn create_new(&self, path: &str, bytes: &[u8]) -> Result<()>;
+
+    /// [`create_new`](Self::create_new) whose bytes are durable before the name appears, so that a power cut leaves
+    /// all of the file or nothing. (The name itself is durable after [`sync_folder`](Self::sync_folder).)
+    fn create_new_synced(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        self.create_new(path, bytes)?;
+        self.sync_file(path)
+    }
 
     /// Replaces or creates a small file atomically (hints only: nothing committed is ever replaced).
     fn replace(&self, path: &str, bytes: &[u8]) -> Result<()>;
