@@ -30,7 +30,13 @@ pub use array::{Array, ArrayInfo, Batches, Field};
 pub use name::ArrayName;
 pub use options::{ArrayOptions, Durability, OpenOptions};
 pub use snapshot::Snapshot;
-pub use storage::{FileRange, LockGuard, Storage};
+pub use storage::{FileRange, LocalStorage, LockGuard, MemoryStorage, Storage};
 pub use store::Store;
 pub use transaction::Transaction;
 pub use view::View;
+
+/// What tests of this crate and of those above it use: the contract that every [`Storage`] keeps.
+#[cfg(any(test, feature = "testing"))]
+pub mod testing {
+    pub use crate::storage::contract;
+}

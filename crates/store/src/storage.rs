@@ -2,8 +2,11 @@
 //!
 //! Paths are relative to the store, `/`-separated, as [`crate::layout`] makes them.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod contract;
 mod local;
 mod memory;
+mod path;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -11,8 +14,8 @@ use std::time::Duration;
 use arrow_buffer::Buffer;
 use hyperslab_core::Result;
 
-pub(crate) use local::LocalStorage;
-pub(crate) use memory::MemoryStorage;
+pub use local::LocalStorage;
+pub use memory::MemoryStorage;
 
 /// A run of bytes of one file, to be mapped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +61,7 @@ pub trait Storage: Send + Sync + Debug {
     fn len(&self, path: &str) -> Result<Option<u64>>;
 
     /// The names (not paths) of the files and folders in a folder (`""` is the store itself), in no order; empty if
-    /// there is no such folder.
+    /// there is no such folder. Files that are still being created are not there yet.
     fn list(&self, folder: &str) -> Result<Vec<String>>;
 
     /// Creates a file with these bytes atomically: readers see all of it or nothing, also after a crash of the
