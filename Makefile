@@ -1,0 +1,52 @@
+# Everything a change needs. `make check` is what CI runs. P=<crate> narrows fmt, lint, test, doc and bench.
+
+P ?=
+SELECT := $(if $(P),-p $(P),--workspace)
+CARGO ?= cargo
+
+.PHONY: check fmt lint test slt slt-update doc examples bench venv deny install
+
+check: fmt-check lint doc test examples
+
+fmt:
+	$(CARGO) fmt $(if $(P),-p $(P),--all)
+
+.PHONY: fmt-check
+fmt-check:
+	$(CARGO) fmt --all -- --check
+
+lint:
+	$(CARGO) clippy $(SELECT) --all-targets -- -D warnings
+
+# The checks against NumPy need Python 3; without it they say that they were skipped (in CI they may not be).
+venv: .venv/stamp
+
+.venv/stamp: tests/requirements.txt
+	@if command -v python3 >/dev/null 2>&1; then \
+	  python3 -m venv .venv && .venv/bin/pip install --quiet --disable-pip-version-check --only-binary :all: -r tests/requirements.txt && touch $@; \
+	else echo "SKIPPED: no python3, so the checks against NumPy do not run"; fi
+
+test: venv
+	$(CARGO) test $(SELECT)
+
+slt:
+	$(CARGO) test -p hyperslab-tests -p hyperslab-cli --test slt -- $(T)
+
+slt-update:
+	HYPERSLAB_SLT_UPDATE=1 $(CARGO) test -p hyperslab-tests -p hyperslab-cli --test slt -- $(T)
+
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(SELECT) --no-deps
+
+examples:
+	$(CARGO) build --workspace --bins
+	sh examples/run.sh
+
+bench:
+	$(CARGO) bench -p hyperslab-benches
+
+deny:
+	@if command -v cargo-deny >/dev/null 2>&1; then cargo deny check; else echo "SKIPPED: cargo-deny is not installed"; fi
+
+install:
+	$(CARGO) install --locked --path crates/cli

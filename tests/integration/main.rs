@@ -1,0 +1,3 @@
+//! Tests that need processes, other programs, or the whole repository.
+
+mod structure;
