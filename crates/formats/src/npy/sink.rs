@@ -61,6 +61,16 @@ impl NpySink {
         })
     }
 
+    /// Swaps the descriptor for one that cannot be written, as a full disk cannot.
+    #[cfg(test)]
+    pub(super) fn make_writes_fail(&mut self) {
+        let file = self.file.get_mut();
+        #[expect(clippy::unwrap_used, reason = "only in tests")]
+        {
+            *file.as_file_mut() = File::open(file.path()).unwrap();
+        }
+    }
+
     /// Completes the temporary file and gives it the final name.
     fn publish(self) -> Result<()> {
         let failed = |e: io::Error| Error::io("writing", self.path.display(), e);
