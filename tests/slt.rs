@@ -4,6 +4,8 @@
 //! `cargo test -p hyperslab-tests --test slt -- top_k` runs the files whose name holds `top_k`;
 //! `HYPERSLAB_SLT_UPDATE=1` rewrites the expectations instead (`make slt-update`).
 
+#![allow(clippy::print_stderr, reason = "a test runner")]
+
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;

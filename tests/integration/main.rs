@@ -1,3 +1,5 @@
 //! Tests that need processes, other programs, or the whole repository.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "tests")]
+
 mod structure;
