@@ -105,7 +105,7 @@ mod tests {
         let path = folder.path().join("A.NPY");
         let field = FieldSpec::new("value", DType::Int8, vec![]).unwrap();
         create(&path, std::slice::from_ref(&field)).unwrap().finish().unwrap();
-        assert_eq!(open(&path).unwrap().fields(), [field.clone()]);
+        assert_eq!(open(&path).unwrap().fields(), std::slice::from_ref(&field));
         let error = create(&path, &[field.clone(), field.renamed("b").unwrap()]).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
         assert!(error.to_string().contains("[\"value\", \"b\"]"), "{error}");

@@ -65,10 +65,7 @@ impl NpySink {
     #[cfg(test)]
     pub(super) fn make_writes_fail(&mut self) {
         let file = self.file.get_mut();
-        #[expect(clippy::unwrap_used, reason = "only in tests")]
-        {
-            *file.as_file_mut() = File::open(file.path()).unwrap();
-        }
+        *file.as_file_mut() = File::open(file.path()).unwrap();
     }
 
     /// Completes the temporary file and gives it the final name.
