@@ -8,9 +8,13 @@ use serde_json::Value;
 
 fn metadata() -> Value {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    // Without the platform, cargo would want the sources of every other system's dependencies too.
+    let rustc = Command::new("rustc").arg("-vV").output().unwrap();
+    let version = String::from_utf8_lossy(&rustc.stdout).into_owned();
+    let host = version.lines().find_map(|l| l.strip_prefix("host: ")).unwrap();
     let output = Command::new(cargo)
         .current_dir(root())
-        .args(["metadata", "--format-version", "1", "--locked", "--offline"])
+        .args(["metadata", "--format-version", "1", "--locked", "--offline", "--filter-platform", host])
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
