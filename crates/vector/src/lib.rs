@@ -1,1 +1,55 @@
-//! x
+//! Distance metrics over rows of memory, and exact top-k search: usable on plain slices, without a store.
+//!
+//! ```
+//! use hyperslab_vector::{Metric, top_k};
+//!
+//! // Three rows of two float32 values; the two nearest to (1, 1), on one thread.
+//! let rows = [0.0_f32, 0.0, 1.0, 2.0, 5.0, 5.0];
+//! let hits = top_k(&rows, 2, &[1.0, 1.0], 2, Metric::L2, 1)?;
+//! assert_eq!((hits[0].row, hits[0].score), (1, 1.0));
+//! assert_eq!((hits[1].row, hits[1].score), (0, 2.0_f64.sqrt()));
+//! # Ok::<(), hyperslab_core::Error>(())
+//! ```
+//!
+//! - [`top_k`] searches a slice, on several threads.
+//! - [`search_block`], [`search_blocks`] (several queries) and [`search_indexed`] (given row numbers) feed
+//!   [`TopK`]s, for rows that come block by block.
+//! - [`distances`], [`pairwise_distances`] and [`pair_distance`] compute without ranking.
+//!
+//! # Definitions
+//!
+//! | [`Distance`] | formula | [`Metric`] whose score it is |
+//! |---|---|---|
+//! | `cosine_similarity` | a·b / √(‖a‖² ‖b‖²), clamped to −1..=1 | |
+//! | `cosine_distance` | 1 − `cosine_similarity` | `cosine`, smaller is better |
+//! | `l2_distance` | √Σ(aᵢ − bᵢ)² | `l2`, smaller is better |
+//! | `l2sq_distance` | Σ(aᵢ − bᵢ)² | `l2sq`, smaller is better |
+//! | `inner_product` | Σ aᵢ bᵢ | `dot`, larger is better |
+//! | `negative_inner_product` | −Σ aᵢ bᵢ | |
+//!
+//! The cosine similarity of a vector of zeros is 0 with any other vector and 1 with another one of zeros;
+//! with a NaN or an infinity it is NaN.
+//!
+//! # Exactness
+//!
+//! Elements of every real dtype ([`Scalar`]) are converted to float64, and everything is computed in
+//! float64 in a fixed order of additions: the same input gives the same bits on every processor, alone or
+//! in a batch, on any number of threads. The order of the results is total too (see [`TopK`]): the better
+//! score first, NaN last, ties by the smaller row.
+
+mod capabilities;
+mod distance;
+mod kernel;
+mod metric;
+mod query;
+mod scalar;
+mod search;
+mod topk;
+
+pub use capabilities::{Capability, compute_capabilities};
+pub use distance::{Distance, distances, pair_distance, pairwise_distances};
+pub use metric::Metric;
+pub use query::PreparedQuery;
+pub use scalar::{Scalar, to_f64};
+pub use search::{search_block, search_blocks, search_indexed, top_k};
+pub use topk::{Hit, TopK};
