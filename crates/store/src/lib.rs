@@ -35,8 +35,10 @@ pub use store::Store;
 pub use transaction::Transaction;
 pub use view::View;
 
-/// What tests of this crate and of those above it use: the contract that every [`Storage`] keeps.
+/// What tests of this crate and of those above it use: the contract that every [`Storage`] keeps, and
+/// a storage that fails on command.
 #[cfg(any(test, feature = "testing"))]
 pub mod testing {
     pub use crate::storage::contract;
+    pub use crate::storage::fault::{Counts, Fault, FaultStorage, Files};
 }

@@ -4,6 +4,8 @@
 
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod fault;
 mod local;
 mod memory;
 mod path;

@@ -20,13 +20,9 @@ use self::descriptors::Descriptors;
 use self::lock::FileLock;
 use super::path::{check_file, check_folder, check_range, missing};
 use super::{FileRange, LockGuard, Storage};
-use crate::layout::{LOCK_FILE, TEMP_PREFIX};
+use crate::layout::{LOCK, PAGE, TEMP_PREFIX};
 
 use filesystem::detect_in_place;
-
-/// What a range must begin and, but for the last, end on to be mapped behind another. Where pages are larger, the
-/// system refuses the map.
-const PAGE: u64 = 4096;
 
 /// A folder. It need not exist to be opened; the first write makes it.
 #[derive(Debug)]
@@ -167,6 +163,7 @@ impl Storage for LocalStorage {
                 mapped.map(Some).map_err(|e| Error::io("mapping", self.root.join(&range.path).display(), e))
             }
             ([body @ .., last], lens) => {
+                // Where the system's pages are larger than ours, it refuses the map itself.
                 let whole = body.iter().all(|range| (range.offset | range.len) % PAGE == 0);
                 if !whole || last.offset % PAGE != 0 {
                     return Ok(None);
@@ -278,7 +275,7 @@ impl Storage for LocalStorage {
     }
 
     fn lock(&self, timeout: Duration) -> Result<Box<dyn LockGuard>> {
-        let path = self.resolve_for_writing(LOCK_FILE)?;
+        let path = self.resolve_for_writing(LOCK)?;
         let lock = match self.lock.get() {
             Some(lock) => lock,
             None => {
