@@ -1,16 +1,30 @@
-//! An array at one version, its fields, and reading them.
+//! An array at one version: an [`ArraySource`].
 
+mod field;
+
+use std::collections::BTreeSet;
 use std::ops::Range;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use arrow_array::RecordBatch;
-use hyperslab_core::{ArraySource, Block, Element, FieldSpec, Result, Selection};
+use arrow_buffer::{Buffer, MutableBuffer};
+use hyperslab_core::{ArraySource, Block, Error, FieldSpec, Result, arrow};
 
-use crate::{ArrayName, View};
+pub use field::{Batches, Field};
+
+use crate::layout::DATA_OFFSET;
+use crate::runs::Run;
+use crate::state::ArrayState;
+use crate::store::Inner;
+use crate::{ArrayName, FileRange};
 
 /// An array at one version. Cheap to clone. It is an [`ArraySource`].
 #[derive(Debug, Clone)]
-pub struct Array {}
+pub struct Array {
+    store: Arc<Inner>,
+    state: Arc<ArrayState>,
+    version: u64,
+}
 
 /// What `array_info` shows of an array.
 #[derive(Debug, Clone)]
@@ -35,105 +49,243 @@ pub struct ArrayInfo {
     pub modified: SystemTime,
 }
 
+/// A piece of memory that holds some rows of a field.
+#[derive(Debug, Clone)]
+struct Piece {
+    rows: Range<u64>,
+    /// `None`: zeros.
+    bytes: Option<Buffer>,
+}
+
+impl Piece {
+    /// Rows that lie in it, without a copy unless they are zeros.
+    fn slice(&self, rows: &Range<u64>, row_bytes: usize) -> Result<Buffer> {
+        let (skip, len) =
+            (bytes_of(rows.start - self.rows.start, row_bytes)?, bytes_of(rows.end - rows.start, row_bytes)?);
+        Ok(match &self.bytes {
+            Some(buffer) => buffer.slice_with_length(skip, len),
+            None => MutableBuffer::from_len_zeroed(len).into(),
+        })
+    }
+}
+
 impl Array {
+    pub(crate) fn new(store: Arc<Inner>, state: Arc<ArrayState>, version: u64) -> Self {
+        Self { store, state, version }
+    }
+
     /// The name it has in this version.
     pub fn name(&self) -> &ArrayName {
-        todo!()
+        &self.state.name
     }
 
     /// The version of the store it was taken from.
     pub fn version(&self) -> u64 {
-        todo!()
+        self.version
     }
 
     /// The fields.
     pub fn fields(&self) -> &[FieldSpec] {
-        todo!()
+        self.state.fields()
     }
 
     /// The number of rows.
     pub fn rows(&self) -> u64 {
-        todo!()
+        self.state.rows()
     }
 
     /// A field by name.
     ///
     /// # Errors
     /// `NotFound`, naming the array and its fields.
-    pub fn field(&self, _name: &str) -> Result<Field> {
-        todo!()
+    pub fn field(&self, name: &str) -> Result<Field> {
+        let index = self.fields().iter().position(|f| f.name() == name).ok_or_else(|| {
+            let names: Vec<&str> = self.fields().iter().map(FieldSpec::name).collect();
+            Error::not_found(format!(
+                "array {:?} has no field {name:?}; it has {}",
+                self.name().to_string(),
+                names.join(", ")
+            ))
+        })?;
+        Field::new(self.clone(), index)
     }
 
     /// Sizes, counts and times.
+    ///
+    /// # Errors
+    /// None today; sizes may come from the files one day.
     pub fn info(&self) -> Result<ArrayInfo> {
-        todo!()
+        let shards: BTreeSet<(&str, u64)> = self
+            .state
+            .segments()
+            .iter()
+            .flat_map(|s| s.shards.iter().flatten())
+            .map(|s| (s.file.as_str(), DATA_OFFSET + s.bytes))
+            .collect();
+        let row_bytes: u64 = self.fields().iter().map(|f| f.row_bytes() as u64).sum();
+        Ok(ArrayInfo {
+            name: self.name().clone(),
+            fields: self.fields().to_vec(),
+            rows: self.rows(),
+            logical_bytes: self.rows().saturating_mul(row_bytes),
+            disk_bytes: shards.iter().map(|(_, bytes)| bytes).sum(),
+            segments: self.state.segments().len() as u64,
+            shards: shards.len() as u64,
+            version: self.state.changed,
+            modified: SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(self.state.modified).unwrap_or(0)),
+        })
     }
+
+    fn spec(&self, field: usize) -> Result<&FieldSpec> {
+        let name = || self.name().to_string();
+        self.fields().get(field).ok_or_else(|| Error::invalid(format!("array {:?} has no field {field}", name())))
+    }
+
+    fn check_rows(&self, rows: &Range<u64>) -> Result<()> {
+        if rows.start <= rows.end && rows.end <= self.rows() {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "rows {}..{} of array {:?}, which has {}",
+            rows.start,
+            rows.end,
+            self.name().to_string(),
+            self.rows()
+        )))
+    }
+
+    fn map(&self, ranges: &[FileRange]) -> Result<Option<Buffer>> {
+        let mapped = self.store.maps.get(self.store.storage.as_ref(), ranges);
+        mapped.map_err(|e| e.with("array", self.name()))
+    }
+
+    /// The piece of memory that holds `row` and as many rows around it as the system maps at once.
+    fn piece(&self, runs: &[Run], row: u64) -> Result<Piece> {
+        let missing = || Error::corrupt(format!("no shard of array {:?} holds row {row}", self.name().to_string()));
+        let run = runs.partition_point(|run| run.start <= row).checked_sub(1).and_then(|i| runs.get(i));
+        let run = run.filter(|run| row < run.end()).ok_or_else(missing)?;
+        if run.shards.is_empty() {
+            return Ok(Piece { rows: run.start..run.end(), bytes: None });
+        }
+        if run.shards.len() > 1
+            && let Some(bytes) = self.map(&run.ranges())?
+        {
+            return Ok(Piece { rows: run.start..run.end(), bytes: Some(bytes) });
+        }
+        let (start, end, range) = run.shard(row).ok_or_else(missing)?;
+        let bytes = self.map(std::slice::from_ref(range))?.ok_or_else(missing)?;
+        Ok(Piece { rows: start..end, bytes: Some(bytes) })
+    }
+
+    /// The raw bytes of rows, and how many of them were copied.
+    fn bytes(&self, field: usize, rows: &Range<u64>) -> Result<(Buffer, u64)> {
+        self.check_rows(rows)?;
+        let row_bytes = self.spec(field)?.row_bytes();
+        if rows.is_empty() || row_bytes == 0 {
+            return Ok((MutableBuffer::new(0).into(), 0));
+        }
+        let runs = self.state.runs_of(field);
+        let piece = self.piece(&runs, rows.start)?;
+        if rows.end <= piece.rows.end {
+            let copied = if piece.bytes.is_some() { 0 } else { bytes_of(rows.end - rows.start, row_bytes)? as u64 };
+            return Ok((piece.slice(rows, row_bytes)?, copied));
+        }
+        let len = bytes_of(rows.end - rows.start, row_bytes)?;
+        let mut joined = MutableBuffer::with_capacity(len);
+        let mut next = rows.start;
+        while next < rows.end {
+            let piece = self.piece(&runs, next)?;
+            let end = rows.end.min(piece.rows.end);
+            joined.extend_from_slice(&piece.slice(&(next..end), row_bytes)?);
+            next = end;
+        }
+        Ok((joined.into(), len as u64))
+    }
+
+    /// Rows whose shards all lie in whole pages, in one map however many they are; `None` where that cannot be.
+    fn contiguous(&self, field: usize, rows: &Range<u64>) -> Result<Option<Buffer>> {
+        let row_bytes = self.spec(field)?.row_bytes();
+        let runs = self.state.runs_of(field);
+        let first = runs.partition_point(|run| run.end() <= rows.start);
+        let end = runs.partition_point(|run| run.start < rows.end);
+        let Some(parts) = runs.get(first..end) else { return Ok(None) };
+        let joins = parts.iter().rev().skip(1).all(|run| run.whole_pages);
+        let (Some(start), true) = (parts.first().map(|run| run.start), joins) else { return Ok(None) };
+        if parts.iter().any(|run| run.shards.is_empty()) {
+            return Ok(None);
+        }
+        let ranges: Vec<FileRange> = parts.iter().flat_map(Run::ranges).collect();
+        let Some(buffer) = self.map(&ranges)? else { return Ok(None) };
+        let (skip, len) = (bytes_of(rows.start - start, row_bytes)?, bytes_of(rows.end - rows.start, row_bytes)?);
+        Ok(Some(buffer.slice_with_length(skip, len)))
+    }
+}
+
+/// Bytes of rows, where memory can hold them.
+fn bytes_of(rows: u64, row_bytes: usize) -> Result<usize> {
+    let bytes = usize::try_from(rows).ok().and_then(|rows| rows.checked_mul(row_bytes));
+    let bytes = bytes.filter(|&b| isize::try_from(b).is_ok());
+    bytes.ok_or_else(|| Error::invalid(format!("{rows} rows of {row_bytes} bytes do not fit in memory")))
+}
+
+fn count(rows: u64) -> Result<usize> {
+    usize::try_from(rows).map_err(|e| Error::invalid(format!("{rows} rows do not fit in memory")).because(e))
 }
 
 impl ArraySource for Array {
     fn fields(&self) -> &[FieldSpec] {
-        todo!()
+        self.state.fields()
     }
 
     fn rows(&self) -> u64 {
-        todo!()
+        self.state.rows()
     }
 
-    fn run_end(&self, _field: usize, _row: u64) -> u64 {
-        todo!()
+    fn run_end(&self, field: usize, row: u64) -> u64 {
+        if self.fields().get(field).is_none_or(|f| f.row_bytes() == 0) {
+            return self.rows();
+        }
+        let runs = self.state.runs_of(field);
+        match self.piece(&runs, row) {
+            Ok(piece) => piece.rows.end,
+            // Reading it will say what is wrong.
+            Err(_) => self.rows().max(row.saturating_add(1)),
+        }
     }
 
-    fn read(&self, _field: usize, _rows: Range<u64>) -> Result<Block> {
-        todo!()
+    fn read(&self, field: usize, rows: Range<u64>) -> Result<Block> {
+        let spec = self.spec(field)?;
+        let (bytes, copied) = self.bytes(field, &rows)?;
+        let mut block = arrow::array_from_buffer(spec, bytes, count(rows.end - rows.start)?)?;
+        block.copied = block.copied.max(copied);
+        Ok(block)
     }
 
-    fn take(&self, _field: usize, _rows: &[u64]) -> Result<Block> {
-        todo!()
-    }
-}
-
-/// One field of an array at one version.
-#[derive(Debug, Clone)]
-pub struct Field {}
-
-impl Field {
-    /// Name, dtype and cell shape.
-    pub fn spec(&self) -> &FieldSpec {
-        todo!()
-    }
-
-    /// All rows as a typed view: contiguous without a copy over any number of full shards where the system can.
-    ///
-    /// # Errors
-    /// `Invalid` when the elements are not `T`.
-    pub fn view<T: Element>(&self) -> Result<View<T>> {
-        todo!()
-    }
-
-    /// Some rows as a typed view.
-    pub fn rows<T: Element>(&self, _rows: Range<u64>) -> Result<View<T>> {
-        todo!()
-    }
-
-    /// NumPy's basic indexing over (row, axes…), as an owned ndarray of the result's shape.
-    pub fn slice<T: Element>(&self, _selection: &Selection) -> Result<ndarray::ArrayD<T>> {
-        todo!()
-    }
-
-    /// Record batches of this field, of about `rows` rows each.
-    pub fn batches(&self, _rows: usize) -> Batches {
-        todo!()
-    }
-}
-
-/// The batches of a field.
-#[derive(Debug)]
-pub struct Batches {}
-
-impl Iterator for Batches {
-    type Item = Result<RecordBatch>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        todo!()
+    fn take(&self, field: usize, rows: &[u64]) -> Result<Block> {
+        let spec = self.spec(field)?;
+        let row_bytes = spec.row_bytes();
+        let len = bytes_of(rows.len() as u64, row_bytes)?;
+        let mut taken = MutableBuffer::with_capacity(len);
+        if let Some(&beyond) = rows.iter().find(|&&row| row >= self.rows()) {
+            self.check_rows(&(beyond..beyond.saturating_add(1)))?;
+        }
+        if row_bytes > 0 {
+            let runs = self.state.runs_of(field);
+            let mut piece = Piece { rows: 0..0, bytes: None };
+            for &row in rows {
+                if !piece.rows.contains(&row) {
+                    piece = self.piece(&runs, row)?;
+                }
+                let start = bytes_of(row - piece.rows.start, row_bytes)?;
+                match piece.bytes.as_ref().map(|b| b.as_slice().get(start..start + row_bytes)) {
+                    Some(Some(cell)) => taken.extend_from_slice(cell),
+                    Some(None) => self.check_rows(&(row..row))?,
+                    None => taken.extend_zeros(row_bytes),
+                }
+            }
+        }
+        let mut block = arrow::array_from_buffer(spec, taken.into(), rows.len())?;
+        block.copied = len as u64;
+        Ok(block)
     }
 }

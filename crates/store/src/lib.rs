@@ -16,18 +16,26 @@
 //! # Ok::<(), hyperslab_core::Error>(())
 //! ```
 
+mod action;
 mod array;
+mod elements;
 mod layout;
+mod log;
 mod name;
 mod options;
+mod runs;
+mod segment;
+mod shard;
 mod snapshot;
+mod state;
 mod storage;
 mod store;
 mod transaction;
 mod view;
+mod writer;
 
 pub use array::{Array, ArrayInfo, Batches, Field};
-pub use name::ArrayName;
+pub use name::{ArrayName, DEFAULT_SCHEMA};
 pub use options::{ArrayOptions, Durability, OpenOptions};
 pub use snapshot::Snapshot;
 pub use storage::{FileRange, LocalStorage, LockGuard, MemoryStorage, Storage};

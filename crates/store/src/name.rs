@@ -38,3 +38,44 @@ impl fmt::Display for ArrayName {
         if self.schema == DEFAULT_SCHEMA { f.write_str(&self.name) } else { write!(f, "{}.{}", self.schema, self.name) }
     }
 }
+
+/// The names that differ from `name` in a few letters, the nearest first, quoted for a message.
+pub(crate) fn nearest<'a>(name: &ArrayName, names: impl Iterator<Item = &'a ArrayName>) -> Vec<String> {
+    let wanted = name.name.to_lowercase();
+    let mut near: Vec<(usize, &ArrayName)> = names
+        .take(10_000)
+        .map(|n| (distance(&wanted, &n.name.to_lowercase()), n))
+        .filter(|(d, _)| *d <= wanted.chars().count() / 3 + 1)
+        .collect();
+    near.sort_unstable();
+    near.into_iter().take(3).map(|(_, n)| format!("{:?}", n.to_string())).collect()
+}
+
+/// Levenshtein's distance: how many letters are inserted, removed or replaced.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut next = Vec::with_capacity(row.len());
+        next.push(i + 1);
+        for ((&y, &diagonal), &above) in b.iter().zip(&row).zip(row.iter().skip(1)) {
+            let left = next.last().copied().unwrap_or(0);
+            next.push((left + 1).min(above + 1).min(diagonal + usize::from(x != y)));
+        }
+        row = next;
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_names_are_found() {
+        assert_eq!((distance("kitten", "sitting"), distance("", "ab"), distance("a", "a")), (3, 2, 0));
+        let names: Vec<ArrayName> = ["embeddings", "labels", "Embedding"].into_iter().map(ArrayName::from).collect();
+        assert_eq!(nearest(&"embeding".into(), names.iter()), ["\"Embedding\"", "\"embeddings\""]);
+        assert!(nearest(&"x".into(), names.iter()).is_empty());
+    }
+}

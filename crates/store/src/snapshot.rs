@@ -1,39 +1,75 @@
 //! One version of a store.
 
-use hyperslab_core::Result;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use hyperslab_core::{Error, Result};
+
+use crate::name::{DEFAULT_SCHEMA, nearest};
+use crate::state::State;
+use crate::store::Inner;
 use crate::{Array, ArrayName};
 
 /// One committed version of a store: what it shows never changes.
 #[derive(Debug)]
-pub struct Snapshot {}
+pub struct Snapshot {
+    store: Arc<Inner>,
+    state: Arc<State>,
+}
 
 impl Snapshot {
+    pub(crate) fn new(store: Arc<Inner>, state: Arc<State>) -> Self {
+        Self { store, state }
+    }
+
+    pub(crate) fn state(&self) -> &Arc<State> {
+        &self.state
+    }
+
     /// The version: 0 for a new store, one more for every commit.
     pub fn version(&self) -> u64 {
-        todo!()
+        self.state.version
+    }
+
+    /// When it was committed. Times are strictly increasing.
+    pub fn time(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(self.state.time).unwrap_or(0))
     }
 
     /// The schemas' names, sorted; `public` is always among them.
     pub fn schemas(&self) -> Vec<String> {
-        todo!()
+        let mut names: Vec<String> = self.state.schemas.iter().cloned().collect();
+        names.push(DEFAULT_SCHEMA.to_owned());
+        names.sort_unstable();
+        names
     }
 
     /// The arrays of a schema, sorted.
-    pub fn arrays(&self, _schema: &str) -> Vec<String> {
-        todo!()
+    pub fn arrays(&self, schema: &str) -> Vec<String> {
+        self.state.names_in(schema).map(|name| name.name.clone()).collect()
     }
 
     /// Whether the array exists (cheap).
-    pub fn contains(&self, _name: impl Into<ArrayName>) -> bool {
-        todo!()
+    pub fn contains(&self, name: impl Into<ArrayName>) -> bool {
+        self.state.by_name(&name.into()).is_some()
     }
 
     /// An array at this version.
     ///
     /// # Errors
     /// `NotFound`, naming the array and the nearest names.
-    pub fn array(&self, _name: impl Into<ArrayName>) -> Result<Array> {
-        todo!()
+    pub fn array(&self, name: impl Into<ArrayName>) -> Result<Array> {
+        let name = name.into();
+        match self.state.by_name(&name) {
+            Some(array) => Ok(Array::new(self.store.clone(), array.clone(), self.state.version)),
+            None => Err(no_array(&self.state, &name)),
+        }
     }
+}
+
+/// The error of a name that no array has.
+pub(crate) fn no_array(state: &State, name: &ArrayName) -> Error {
+    let near = nearest(name, state.names_in(&name.schema));
+    let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
+    Error::not_found(format!("there is no array {:?}{hint}", name.to_string()))
 }

@@ -2,53 +2,208 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use hyperslab_core::Result;
+use hyperslab_core::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
 
+use crate::action::{Action, Crc, Id, Protocol};
+use crate::layout::{FORMAT, LOG, LogFile, STORE_FILE};
+use crate::log::{Entry, Log, SyncMode, WRITER};
+use crate::runs::Maps;
+use crate::storage::{LocalStorage, MemoryStorage};
+use crate::transaction::now;
 use crate::{OpenOptions, Snapshot, Storage, Transaction};
 
 /// A store: a folder, or memory. Cheap to clone; clones are the same store. Any number of threads may use it.
 #[derive(Debug, Clone)]
-pub struct Store {}
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+/// What every handle of an open store shares.
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub storage: Arc<dyn Storage>,
+    pub options: OpenOptions,
+    /// Whether appends extend files.
+    pub in_place: bool,
+    pub log: Log,
+    pub maps: Maps,
+    /// A sync failed: what the system holds is no longer known to be what is on disk.
+    poisoned: AtomicBool,
+}
+
+/// `hyperslab.json`. It never changes.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoreFile {
+    format: u64,
+    id: Id,
+    in_place: bool,
+}
 
 impl Store {
     /// Opens the store at `path`, or creates it if there is none.
+    ///
+    /// # Errors
+    /// As [`open_with`](Self::open_with).
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(path, OpenOptions { create: true, ..OpenOptions::default() })
     }
 
     /// Opens the store at `path`.
-    pub fn open_with(_path: impl AsRef<Path>, _options: OpenOptions) -> Result<Self> {
-        todo!()
+    ///
+    /// # Errors
+    /// `NotFound` if there is none and `create` is not set; `Invalid` for a folder that holds something else;
+    /// `Unsupported` for a store of a newer format; `Corrupt`, naming the file of the log that is missing or damaged.
+    pub fn open_with(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self> {
+        let storage = LocalStorage::open(path, options.read_only, None)?;
+        Self::on(Arc::new(storage), options)
     }
 
     /// An empty store in memory.
     pub fn memory() -> Self {
-        todo!()
+        let options = OpenOptions { create: true, ..OpenOptions::default() };
+        #[expect(clippy::expect_used, reason = "memory does not fail")]
+        Self::on(Arc::new(MemoryStorage::new()), options).expect("a store in memory can be created")
     }
 
     /// A store on any storage (tests, other backends).
-    pub fn on(_storage: Arc<dyn Storage>, _options: OpenOptions) -> Result<Self> {
-        todo!()
+    ///
+    /// # Errors
+    /// As [`open_with`](Self::open_with).
+    pub fn on(storage: Arc<dyn Storage>, options: OpenOptions) -> Result<Self> {
+        let named = |e: Error| e.with("store", storage.describe());
+        let file = match read_store_file(storage.as_ref()).map_err(named)? {
+            Some(file) => file,
+            None => create(storage.as_ref(), &options).map_err(named)?,
+        };
+        let log = Log::open(storage.clone()).map_err(named)?;
+        let in_place = file.in_place && storage.in_place();
+        let inner = Inner { in_place, storage, options, log, maps: Maps::default(), poisoned: AtomicBool::new(false) };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// The newest committed version. Costs one look at the log's folder.
+    /// The newest committed version. Costs two looks for a file's name in the log's folder.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the file of the log that is missing or damaged; `Io`.
     pub fn snapshot(&self) -> Result<Arc<Snapshot>> {
-        todo!()
+        let state = self.inner.log.newest().map_err(|e| e.with("store", self.describe()))?;
+        Ok(Arc::new(Snapshot::new(self.inner.clone(), state)))
     }
 
     /// Starts a transaction on the newest version. It holds no lock until it commits.
+    ///
+    /// # Errors
+    /// As [`snapshot`](Self::snapshot).
     pub fn begin(&self) -> Result<Transaction> {
-        todo!()
+        Ok(Transaction::new(self.inner.clone(), self.snapshot()?))
     }
 
     /// The path, or `memory`.
     pub fn describe(&self) -> String {
-        todo!()
+        self.inner.storage.describe()
     }
 
     /// Whether it was opened read-only.
     pub fn read_only(&self) -> bool {
-        todo!()
+        self.inner.read_only()
     }
+}
+
+impl Inner {
+    pub(crate) fn read_only(&self) -> bool {
+        self.options.read_only || self.storage.read_only()
+    }
+
+    /// Refuses writes where there can be none.
+    ///
+    /// # Errors
+    /// `ReadOnly`; `OutcomeUnknown` after a failed sync.
+    pub(crate) fn check_writable(&self) -> Result<()> {
+        if self.read_only() {
+            return Err(Error::read_only("the store was opened read-only").with("store", self.storage.describe()));
+        }
+        if self.poisoned.load(Ordering::Acquire) {
+            let why = "a sync failed earlier, so that what is on disk is not known; reopen the store to write to it";
+            return Err(Error::new(ErrorKind::OutcomeUnknown, why).with("store", self.storage.describe()));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn poison(&self) {
+        self.poisoned.store(true, Ordering::Release);
+    }
+}
+
+fn read_store_file(storage: &dyn Storage) -> Result<Option<StoreFile>> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u64,
+    }
+    let Some(bytes) = storage.read(STORE_FILE)? else { return Ok(None) };
+    let bad = |e: serde_json::Error| Error::corrupt(format!("{STORE_FILE} is not understood")).because(e);
+    let Format { format } = serde_json::from_slice(&bytes).map_err(bad)?;
+    if format > FORMAT {
+        return Err(Error::unsupported(format!(
+            "the store has format version {format}, and this program reads up to {FORMAT}; use a newer hyperslab"
+        )));
+    }
+    let file: StoreFile = serde_json::from_slice(&bytes).map_err(bad)?;
+    if file.format == 0 {
+        return Err(Error::corrupt(format!("{STORE_FILE} names the format version 0, which does not exist")));
+    }
+    Ok(Some(file))
+}
+
+/// Creates a store where there is nothing: its first log entry, then, as the last step, `hyperslab.json`.
+fn create(storage: &dyn Storage, options: &OpenOptions) -> Result<StoreFile> {
+    check_empty(storage)?;
+    if !options.create || options.read_only || storage.read_only() {
+        return Err(Error::not_found("there is no store; create it by opening it without read-only"));
+    }
+    let _lock = storage.lock(options.lock_timeout)?;
+    if let Some(file) = read_store_file(storage)? {
+        return Ok(file); // another process was faster
+    }
+    check_empty(storage)?;
+    let first = Entry {
+        version: 0,
+        base: 0,
+        txn: Id::random(),
+        prev: Crc::default(),
+        time: now(),
+        sync: SyncMode::Full,
+        writer: WRITER.to_owned(),
+        message: None,
+        actions: vec![Action::Protocol(Protocol::default())],
+    };
+    match Log::create(storage, &first) {
+        // Left by a process that was killed right here.
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+        done => done?,
+    }
+    let file = StoreFile { format: FORMAT, id: Id::random(), in_place: storage.in_place() };
+    let mut bytes = serde_json::to_vec(&file).map_err(|e| Error::invalid("creating the store").because(e))?;
+    bytes.push(b'\n');
+    storage.create_new_synced(STORE_FILE, &bytes)?;
+    storage.sync_folder("")?;
+    Ok(file)
+}
+
+/// Refuses a place that holds anything but the beginnings of a store that was not finished.
+fn check_empty(storage: &dyn Storage) -> Result<()> {
+    let names = storage.list("")?;
+    if let Some(other) = names.iter().find(|name| *name != LOG && *name != STORE_FILE) {
+        return Err(Error::invalid(format!(
+            "the folder is not empty and is no store: it holds {other:?} and no {STORE_FILE}"
+        )));
+    }
+    let log = storage.list(LOG)?;
+    if log.iter().any(|name| !matches!(LogFile::parse(name), None | Some(LogFile::Entry(0)))) {
+        return Err(Error::corrupt(format!("{STORE_FILE} is missing, and there is a log")));
+    }
+    Ok(())
 }

@@ -1,0 +1,309 @@
+//! The log: the truth about a store. A version is a checkpoint at or below it and the entries after.
+
+mod checkpoint;
+mod entry;
+mod files;
+mod pack;
+mod seal;
+
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use hyperslab_core::{Error, ErrorKind, Result};
+use serde::{Deserialize, Serialize};
+
+pub(crate) use entry::{Entry, SyncMode, WRITER, damaged};
+use files::LogFiles;
+
+use crate::Storage;
+use crate::action::Crc;
+use crate::layout::{self, LAST_CHECKPOINT, LOG};
+use crate::state::State;
+
+/// How often a listing is repeated that a concurrent packing may have torn.
+const LISTINGS: usize = 5;
+
+/// The log of an open store, with the newest state that was read.
+#[derive(Debug)]
+pub(crate) struct Log {
+    storage: Arc<dyn Storage>,
+    current: Mutex<Arc<State>>,
+    /// Held while entries are read forward.
+    reading: Mutex<()>,
+    /// Held while a checkpoint or a pack is written.
+    upkeep: Mutex<Upkeep>,
+}
+
+/// What is known of the newest checkpoint, and the first entry that is not packed.
+#[derive(Debug, Default, Clone)]
+struct Upkeep {
+    hint: Hint,
+    older: Vec<u64>,
+    first_loose: u64,
+}
+
+/// `_last_checkpoint`.
+#[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
+struct Hint {
+    /// The checkpoint's version.
+    version: u64,
+    /// Its size.
+    bytes: u64,
+    /// The bytes of all entries up to its version.
+    log_bytes: u64,
+}
+
+/// What publishing an entry came to, when it is not an error that leaves the old version.
+pub(crate) enum Published {
+    Yes,
+    /// The entry may be there, or durable, or not.
+    Unknown(Error),
+}
+
+impl Log {
+    /// Reads the newest state: one listing, the newest valid checkpoint, the entries after it.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the file that is missing, cut short, altered or not understood; `Unsupported` for a feature.
+    pub(crate) fn open(storage: Arc<dyn Storage>) -> Result<Self> {
+        let (state, upkeep) = load(storage.as_ref())?;
+        let current = Mutex::new(Arc::new(state));
+        Ok(Self { storage, current, reading: Mutex::new(()), upkeep: Mutex::new(upkeep) })
+    }
+
+    /// Writes the first entry of a new store.
+    pub(crate) fn create(storage: &dyn Storage, first: &Entry) -> Result<()> {
+        storage.create_new_synced(&layout::entry(0), &first.to_bytes()?.0)?;
+        storage.sync_folder(LOG)
+    }
+
+    fn known(&self) -> Arc<State> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, state: Arc<State>) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.version < state.version {
+            *current = state;
+        }
+    }
+
+    /// The newest committed state. Costs two looks at file names when nothing was committed.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn newest(&self) -> Result<Arc<State>> {
+        let state = self.known();
+        if self.is_newest(state.version)? { Ok(state) } else { self.read_forward() }
+    }
+
+    /// Whether there is no entry after `version`. Entries are packed oldest first, so that the one after a loose
+    /// entry is loose too.
+    fn is_newest(&self, version: u64) -> Result<bool> {
+        let exists = |v| Ok::<_, Error>(self.storage.len(&layout::entry(v))?.is_some());
+        Ok(!exists(version + 1)? && exists(version)?)
+    }
+
+    fn read_forward(&self) -> Result<Arc<State>> {
+        let _reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.known();
+        loop {
+            let path = layout::entry(state.version + 1);
+            if let Some(bytes) = self.storage.read(&path)? {
+                apply(Arc::make_mut(&mut state), &bytes, &path)?;
+            } else if self.is_newest(state.version)? {
+                break;
+            } else if self.storage.len(&path)?.is_none() {
+                // More than a hundred versions behind, or something is missing.
+                state = self.reload(&state)?;
+                break;
+            }
+        }
+        self.set(state.clone());
+        Ok(state)
+    }
+
+    fn reload(&self, known: &State) -> Result<Arc<State>> {
+        let (state, upkeep) = load(self.storage.as_ref())?;
+        if state.version < known.version || (state.version == known.version && state.chain != known.chain) {
+            let path = layout::entry(known.version);
+            return Err(Error::corrupt(format!(
+                "the log file {path} was there when this store was opened and is gone"
+            )));
+        }
+        *self.upkeep.lock().unwrap_or_else(PoisonError::into_inner) = upkeep;
+        Ok(Arc::new(state))
+    }
+
+    /// Creates the entry of `next`, the state after it. The writers' lock is held.
+    ///
+    /// # Errors
+    /// Nothing was committed: `Conflict` if the version exists already, else what the storage says.
+    pub(crate) fn publish(&self, next: State, bytes: &[u8], durable: bool) -> Result<Published> {
+        let path = layout::entry(next.version);
+        let created =
+            if durable { self.storage.create_new_synced(&path, bytes) } else { self.storage.create_new(&path, bytes) };
+        if let Err(error) = created {
+            // The error may have come after the effect.
+            match self.storage.read(&path) {
+                Ok(None) => return Err(error),
+                Ok(Some(found)) if found != bytes => {
+                    let why = format!("version {} was committed by another writer that holds no lock", next.version);
+                    return Err(Error::conflict(why).because(error));
+                }
+                Ok(Some(_)) if !durable => {}
+                Ok(Some(_)) | Err(_) => return Ok(Published::Unknown(error)),
+            }
+        }
+        if durable && let Err(error) = self.storage.sync_folder(LOG) {
+            return Ok(Published::Unknown(error));
+        }
+        self.set(Arc::new(next));
+        Ok(Published::Yes)
+    }
+
+    /// After a commit, without the lock: a checkpoint when the entries since the last one weigh more than it, and
+    /// packs of what it covers. Nothing depends on either, so that an error only puts them off.
+    pub(crate) fn maintain(&self) {
+        let Ok(mut upkeep) = self.upkeep.try_lock() else { return };
+        let state = self.known();
+        let _put_off = self.write_checkpoint(&state, &mut upkeep);
+    }
+
+    fn write_checkpoint(&self, state: &State, upkeep: &mut Upkeep) -> Result<()> {
+        let due = |hint: &Hint| state.log_bytes.saturating_sub(hint.log_bytes) > hint.bytes;
+        if !due(&upkeep.hint) {
+            return Ok(());
+        }
+        if let Some(hint) = read_hint(self.storage.as_ref())?
+            && hint.version > upkeep.hint.version
+        {
+            // Another process wrote one.
+            upkeep.older.push(upkeep.hint.version);
+            upkeep.hint = hint;
+        }
+        if due(&upkeep.hint) {
+            let bytes = checkpoint::to_bytes(state)?;
+            let hint = Hint { version: state.version, bytes: bytes.len() as u64, log_bytes: state.log_bytes };
+            match self.storage.create_new(&layout::checkpoint(state.version), &bytes) {
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+                done => done?,
+            }
+            let text = serde_json::to_vec(&hint).map_err(|e| Error::invalid("writing the hint").because(e))?;
+            self.storage.replace(LAST_CHECKPOINT, &text)?;
+            upkeep.older.push(upkeep.hint.version);
+            upkeep.hint = hint;
+        }
+        // The one before stays, in case the newest is damaged.
+        while upkeep.older.len() > 1 {
+            self.storage.remove(&layout::checkpoint(upkeep.older.remove(0)))?;
+        }
+        for versions in pack::due(upkeep.first_loose, upkeep.hint.version, state.version) {
+            let next = versions.end() + 1;
+            if !pack::pack(self.storage.as_ref(), versions)? {
+                break;
+            }
+            upkeep.first_loose = next;
+        }
+        Ok(())
+    }
+
+    /// Reads committed entries, packed or not.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn entries(&self, versions: RangeInclusive<u64>) -> Result<Vec<Entry>> {
+        relisted(|| {
+            let mut files = LogFiles::list(self.storage.as_ref())?;
+            versions
+                .clone()
+                .map(|version| {
+                    let (bytes, path) = files.read(self.storage.as_ref(), version)?;
+                    Entry::parse(&bytes, &path).map(|(entry, _)| entry)
+                })
+                .collect()
+        })
+    }
+}
+
+/// Repeats what failed for a missing file: packing moves entries while they are listed.
+fn relisted<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
+    let mut result = read();
+    for _ in 1..LISTINGS {
+        match &result {
+            Err(e) if e.kind() == ErrorKind::NotFound => result = read(),
+            _ => break,
+        }
+    }
+    result.map_err(|e| match e.kind() {
+        ErrorKind::NotFound => Error::corrupt(e.message()),
+        _ => e,
+    })
+}
+
+/// The hint, or `None` where it is not there or not readable: nothing depends on it.
+fn read_hint(storage: &dyn Storage) -> Result<Option<Hint>> {
+    Ok(storage.read(LAST_CHECKPOINT)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
+fn load(storage: &dyn Storage) -> Result<(State, Upkeep)> {
+    relisted(|| {
+        // Before the listing, which must then show at least that version.
+        let hint = read_hint(storage)?;
+        let mut files = LogFiles::list(storage)?;
+        let newest = files.newest(hint.map(|h| h.version))?;
+        let (mut state, start) = start(storage, &files)?;
+        let mut upkeep = Upkeep { first_loose: files.first_loose(), ..Upkeep::default() };
+        upkeep.older = files.checkpoints.iter().copied().filter(|&v| start.is_none_or(|(s, _)| v < s)).collect();
+        let mut next = 0;
+        if let Some((version, bytes)) = start {
+            upkeep.hint = Hint { version, bytes, log_bytes: state.log_bytes };
+            next = version + 1;
+            if version == newest {
+                files.check_newest(storage, &state, bytes)?;
+            }
+        }
+        for version in next..=newest {
+            let (bytes, path) = files.read(storage, version)?;
+            apply(&mut state, &bytes, &path)?;
+        }
+        Ok((state, upkeep))
+    })
+}
+
+/// The state of the newest checkpoint that is whole, its version and its size. A damaged one is passed over, since
+/// it says nothing that the entries do not say too.
+fn start(storage: &dyn Storage, files: &LogFiles) -> Result<(State, Option<(u64, u64)>)> {
+    for &version in files.checkpoints.iter().rev() {
+        let path = layout::checkpoint(version);
+        let Some(bytes) = storage.read(&path)? else { continue };
+        match checkpoint::parse(&bytes, version, &path) {
+            Ok(state) => return Ok((state, Some((version, bytes.len() as u64)))),
+            Err(e) if e.kind() == ErrorKind::Corrupt => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok((State::default(), None))
+}
+
+/// Applies the entry in the file `path`, which must be the next one.
+fn apply(state: &mut State, bytes: &[u8], path: &str) -> Result<()> {
+    let (entry, crc) = Entry::parse(bytes, path)?;
+    let first = state.log_bytes == 0;
+    let expected = if first { 0 } else { state.version + 1 };
+    let bad = |why: String| damaged(path, Error::corrupt(why));
+    if entry.version != expected {
+        return Err(bad(format!("it is of version {}, not {expected}", entry.version)));
+    }
+    let prev = if first { Crc::default() } else { state.chain };
+    if entry.prev != prev {
+        return Err(bad(format!(
+            "it follows an entry with the checksum {}, and the one before has {prev}",
+            entry.prev
+        )));
+    }
+    if !first && entry.time <= state.time {
+        return Err(bad(format!("its time {} is not after that of the one before, {}", entry.time, state.time)));
+    }
+    state.apply(&entry, crc, bytes.len() as u64).map_err(|e| damaged(path, e))
+}

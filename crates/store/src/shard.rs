@@ -1,0 +1,109 @@
+//! A shard: the rows of one field, in one segment, in one `.npy` file.
+
+use hyperslab_core::{Error, FieldSpec, Result, npy};
+use serde::{Deserialize, Serialize};
+
+use crate::action::Crc;
+use crate::layout::{DATA_OFFSET, PAGE};
+
+/// A shard's record in the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Shard {
+    /// The field's id.
+    pub field: u32,
+    /// Which part of the field's values.
+    pub part: Part,
+    /// The file's name in the array's folder.
+    pub file: String,
+    /// How the file holds the values.
+    pub kind: Kind,
+    /// Where the values start in the file.
+    pub offset: u64,
+    /// The first row, counted from the segment's first.
+    pub start: u64,
+    /// Committed rows.
+    pub rows: u64,
+    /// Committed bytes of values.
+    pub bytes: u64,
+    /// The cell shape that it was written with.
+    pub cell: Vec<usize>,
+    /// Whether it may still grow in place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open: bool,
+    /// The checksum of the committed bytes of values.
+    pub crc32c: Crc,
+}
+
+/// A part of a field's values. Text will have more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Part {
+    /// The values of a fixed-width field.
+    Values,
+}
+
+/// How a shard's file holds its values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    /// Row after row, in C order, little-endian.
+    Raw,
+}
+
+impl Shard {
+    /// The row after its last, counted from the segment's first.
+    pub(crate) fn end(&self) -> u64 {
+        self.start.saturating_add(self.rows)
+    }
+
+    /// Whether the next shard's map can follow this one's without a gap.
+    pub(crate) fn is_whole_pages(&self) -> bool {
+        self.offset.is_multiple_of(PAGE) && self.bytes.is_multiple_of(PAGE)
+    }
+}
+
+/// The smallest number of rows whose bytes fill whole pages; a shard's capacity is a multiple of it.
+pub(crate) fn row_multiple(row_bytes: u64) -> u64 {
+    PAGE / gcd(PAGE, row_bytes)
+}
+
+/// The rows of a full shard, of about `shard_bytes`.
+pub(crate) fn capacity(row_bytes: u64, shard_bytes: u64) -> u64 {
+    let multiple = row_multiple(row_bytes);
+    multiple * (shard_bytes / (multiple * row_bytes).max(1)).max(1)
+}
+
+fn gcd(a: u64, b: u64) -> u64 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// The page that a shard's file starts with: a `.npy` header that claims `rows` rows.
+///
+/// # Errors
+/// `Invalid` for a cell whose shape does not fit in the page.
+pub(crate) fn header(field: &FieldSpec, rows: u64) -> Result<Vec<u8>> {
+    let header = npy::write_header(field.dtype(), &field.shape(rows), PAGE as usize)?;
+    if header.len() as u64 != DATA_OFFSET {
+        return Err(Error::invalid(format!("field {:?} has too many axes for a shard's header", field.name())));
+    }
+    Ok(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_shards_are_whole_pages() {
+        for row_bytes in [1, 2, 3, 4, 8, 40, 512, 1536, 4096, 4097, 614_400] {
+            for shard_bytes in [1, 4096, 1 << 20, 256 << 20] {
+                let rows = capacity(row_bytes, shard_bytes);
+                assert_eq!(rows * row_bytes % PAGE, 0);
+                let least = row_multiple(row_bytes);
+                assert!(rows == least || rows * row_bytes <= shard_bytes, "{row_bytes} {shard_bytes}");
+            }
+        }
+        assert_eq!(capacity(512, 256 << 20), 524_288);
+    }
+}

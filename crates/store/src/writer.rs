@@ -1,0 +1,269 @@
+//! Writes rows into shards: fills the open ones, then makes new ones, and says what the log must record.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hyperslab_core::{FieldSpec, Result};
+
+use crate::action::{Action, Crc, Id, SegmentAction};
+use crate::layout::{self, DATA_OFFSET};
+use crate::segment::{self, Segment};
+use crate::shard::{self, Kind, Part, Shard};
+use crate::{Durability, Storage};
+
+/// A new shard of up to this size is written together with its header.
+const ONE_WRITE: usize = 1 << 20;
+
+/// The files that a transaction wrote.
+#[derive(Debug)]
+pub(crate) struct Files {
+    pub storage: Arc<dyn Storage>,
+    txn: Id,
+    next: u64,
+    /// New files: removed unless the transaction commits.
+    pub created: Vec<String>,
+    /// Files and folders to sync before the log entry.
+    unsynced: BTreeMap<String, Vec<String>>,
+    /// Headers of grown shards, written after the log entry.
+    headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Files {
+    pub(crate) fn new(storage: Arc<dyn Storage>, txn: Id) -> Self {
+        Self { storage, txn, next: 0, created: Vec::new(), unsynced: BTreeMap::new(), headers: Vec::new() }
+    }
+
+    fn create_name(&mut self, array: Id) -> String {
+        let file = layout::shard_file(self.txn.0, self.next);
+        self.next += 1;
+        self.created.push(layout::array_file(array.0, &file));
+        file
+    }
+
+    fn wrote(&mut self, array: Id, path: &str) {
+        let files = self.unsynced.entry(layout::array_folder(array.0)).or_default();
+        if files.last().is_none_or(|last| last != path) && !files.iter().any(|f| f == path) {
+            files.push(path.to_owned());
+        }
+    }
+
+    /// Makes everything that was written since the last call durable, or forgets it.
+    pub(crate) fn sync(&mut self, durability: Durability) -> Result<()> {
+        let unsynced = std::mem::take(&mut self.unsynced);
+        if durability == Durability::Os {
+            return Ok(());
+        }
+        for (folder, files) in unsynced {
+            for file in &files {
+                self.storage.sync_file(file)?;
+            }
+            if files.iter().any(|f| self.created.contains(f)) {
+                self.storage.sync_folder(&folder)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells `numpy.load` of the rows that are committed now. A header is advisory: an error changes nothing.
+    pub(crate) fn write_headers(&mut self) {
+        for (path, header) in self.headers.drain(..) {
+            let _advisory = self.storage.write_at(&path, 0, &header);
+        }
+    }
+
+    /// Removes the new files of a transaction that does not commit, as far as that is possible.
+    pub(crate) fn discard(&mut self) {
+        for path in self.created.drain(..) {
+            let _orphan = self.storage.remove(&path);
+        }
+    }
+}
+
+/// What a writer must know of an array.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub array: Id,
+    pub fields: Vec<FieldSpec>,
+    pub field_ids: Vec<u32>,
+    pub shard_bytes: u64,
+}
+
+/// Appends rows to the segments of one array.
+#[derive(Debug)]
+pub(crate) struct SegmentWriter {
+    target: Target,
+    segment_rows: u64,
+    current: Option<Current>,
+    done: Vec<Action>,
+}
+
+#[derive(Debug)]
+struct Current {
+    id: u32,
+    rows: u64,
+    /// Whether the segment is in the log already, and with how many rows.
+    committed: Option<u64>,
+    /// Per field, the shards that are new or grow.
+    shards: Vec<Vec<Growing>>,
+}
+
+#[derive(Debug)]
+struct Growing {
+    shard: Shard,
+    /// Rows that the log has already; `None` for a new file.
+    committed: Option<u64>,
+    /// Rows that the file's header claims.
+    header: Option<u64>,
+}
+
+impl SegmentWriter {
+    /// A writer that fills `open` first.
+    pub(crate) fn new(target: Target, open: Option<&Segment>) -> Self {
+        let segment_rows = segment::capacity(&target.fields, target.shard_bytes);
+        let current = open.map(|segment| Current {
+            id: segment.id,
+            rows: segment.rows,
+            committed: Some(segment.rows),
+            shards: segment
+                .shards
+                .iter()
+                .map(|shards| {
+                    let last = shards.last().cloned();
+                    last.map(|s| Growing { committed: Some(s.rows), header: Some(s.rows), shard: s })
+                        .into_iter()
+                        .collect()
+                })
+                .collect(),
+        });
+        Self { target, segment_rows, current, done: Vec::new() }
+    }
+
+    /// Appends `rows` rows, whose raw bytes are `columns`, one per field.
+    pub(crate) fn write(&mut self, files: &mut Files, columns: &[&[u8]], rows: u64) -> Result<()> {
+        let mut done = 0;
+        while done < rows {
+            let fields = self.target.fields.len();
+            let current = self.current.get_or_insert_with(|| Current::new(fields));
+            let n = (rows - done).min(self.segment_rows.saturating_sub(current.rows));
+            if n == 0 {
+                self.close(files, false)?;
+                continue;
+            }
+            for (index, (field, column)) in self.target.fields.iter().zip(columns).enumerate() {
+                let row_bytes = field.row_bytes();
+                let (from, to) = (done as usize * row_bytes, (done + n) as usize * row_bytes);
+                let bytes = column.get(from..to).unwrap_or_default();
+                if let (false, Some(shards)) = (bytes.is_empty(), current.shards.get_mut(index)) {
+                    write_field(&self.target, index, shards, files, bytes)?;
+                }
+            }
+            current.rows += n;
+            done += n;
+        }
+        Ok(())
+    }
+
+    /// Ends the writing; `open` says whether the last segment may grow in place later.
+    pub(crate) fn finish(mut self, files: &mut Files, open: bool) -> Result<Vec<Action>> {
+        self.close(files, open)?;
+        Ok(self.done)
+    }
+
+    fn close(&mut self, files: &mut Files, open: bool) -> Result<()> {
+        let Some(current) = self.current.take() else { return Ok(()) };
+        if current.committed == Some(current.rows) {
+            return Ok(());
+        }
+        let open = open && current.rows < self.segment_rows;
+        let mut shards = Vec::new();
+        for (field, growing) in self.target.fields.iter().zip(current.shards) {
+            let last = growing.len().saturating_sub(1);
+            for (i, mut g) in growing.into_iter().enumerate() {
+                g.shard.open = open && i == last;
+                if g.header != Some(g.shard.rows) {
+                    let path = layout::array_file(self.target.array.0, &g.shard.file);
+                    let header = shard::header(field, g.shard.rows)?;
+                    match g.committed {
+                        Some(_) => files.headers.push((path, header)),
+                        None => files.storage.write_at(&path, 0, &header)?,
+                    }
+                }
+                shards.push(g.shard);
+            }
+        }
+        let action = SegmentAction { array: self.target.array, segment: current.id, rows: current.rows, shards };
+        self.done.push(match current.committed {
+            Some(_) => Action::SegmentExtend(action),
+            None => Action::SegmentAdd(action),
+        });
+        Ok(())
+    }
+}
+
+impl Current {
+    fn new(fields: usize) -> Self {
+        let id = random_segment_id();
+        Self { id, rows: 0, committed: None, shards: (0..fields).map(|_| Vec::new()).collect() }
+    }
+}
+
+/// Writes the rows of one field, shard after shard.
+fn write_field(
+    target: &Target,
+    index: usize,
+    shards: &mut Vec<Growing>,
+    files: &mut Files,
+    mut bytes: &[u8],
+) -> Result<()> {
+    let (Some(field), Some(&id)) = (target.fields.get(index), target.field_ids.get(index)) else { return Ok(()) };
+    let row_bytes = field.row_bytes() as u64;
+    let capacity = shard::capacity(row_bytes, target.shard_bytes);
+    while !bytes.is_empty() {
+        if shards.last().is_none_or(|g| g.shard.rows >= capacity) {
+            let start = shards.last().map_or(0, |g| g.shard.end());
+            let file = files.create_name(target.array);
+            shards.push(Growing { shard: new_shard(id, field, file, start), committed: None, header: None });
+        }
+        let Some(g) = shards.last_mut() else { break };
+        let rows = (capacity - g.shard.rows).min(bytes.len() as u64 / row_bytes);
+        let (now, later) = bytes.split_at((rows * row_bytes) as usize);
+        let path = layout::array_file(target.array.0, &g.shard.file);
+        if g.shard.rows == 0 && now.len() <= ONE_WRITE {
+            let mut file = shard::header(field, rows)?;
+            file.extend_from_slice(now);
+            files.storage.write_at(&path, 0, &file)?;
+            g.header = Some(rows);
+        } else {
+            files.storage.write_at(&path, g.shard.offset + g.shard.bytes, now)?;
+        }
+        files.wrote(target.array, &path);
+        g.shard.rows += rows;
+        g.shard.bytes += now.len() as u64;
+        g.shard.crc32c = g.shard.crc32c.append(now);
+        bytes = later;
+    }
+    Ok(())
+}
+
+fn new_shard(field: u32, spec: &FieldSpec, file: String, start: u64) -> Shard {
+    Shard {
+        field,
+        part: Part::Values,
+        file,
+        kind: Kind::Raw,
+        offset: DATA_OFFSET,
+        start,
+        rows: 0,
+        bytes: 0,
+        cell: spec.cell().to_vec(),
+        open: false,
+        crc32c: Crc::default(),
+    }
+}
+
+/// A random 32-bit id.
+pub(crate) fn random_segment_id() -> u32 {
+    let (high, low) = Id::random().0.as_u64_pair();
+    // The version and variant bits of a UUID are not in these 32.
+    ((high >> 32) ^ (low & 0xffff_ffff)) as u32
+}
