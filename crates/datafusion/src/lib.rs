@@ -22,6 +22,6 @@ mod write;
 pub use catalog::{StoreCatalog, StoreSchema};
 pub use error::{from_datafusion, to_datafusion};
 pub use functions::{FunctionDoc, FunctionKind, function_docs};
-pub use scan::ArrayScanExec;
+pub use scan::{ArrayScanExec, RowRanges};
 pub use session::{Session, SessionOptions, register};
 pub use table::ArrayTable;

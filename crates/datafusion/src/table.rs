@@ -2,9 +2,18 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::SchemaRef;
-use hyperslab_core::ArraySource;
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::{DFSchemaRef, Statistics, not_impl_err};
+use datafusion::error::Result;
+use datafusion::logical_expr::dml::{InsertOp, MergeIntoClause};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use hyperslab_core::{ArraySource, arrow};
 use hyperslab_store::{Array, Store};
+
+use crate::scan::{ArrayScanExec, RowFilter, RowRanges, source_statistics};
 
 /// The name of the generated column that holds the position of a row.
 pub const ROW: &str = "row";
@@ -25,7 +34,7 @@ pub enum Origin {
     File(String),
 }
 
-/// A table over an [`ArraySource`].
+/// A table over an [`ArraySource`]: a [`TableProvider`] of which a scan copies nothing.
 #[derive(Debug, Clone)]
 pub struct ArrayTable {
     name: String,
@@ -36,13 +45,26 @@ pub struct ArrayTable {
 
 impl ArrayTable {
     /// A table over an array of a store.
-    pub fn from_array(_store: Store, _array: Array) -> Self {
-        todo!()
+    pub fn from_array(store: Store, array: Array) -> Self {
+        let name = format!("{}@v{}", array.name(), array.version());
+        let source: Arc<dyn ArraySource> = Arc::new(array.clone());
+        let schema = schema_of(source.as_ref());
+        Self { name, source, origin: Origin::Store { store, array, explicit: false }, schema }
     }
 
     /// A table over a file's source.
-    pub fn from_file(_path: &str, _source: Arc<dyn ArraySource>) -> Self {
-        todo!()
+    pub fn from_file(path: &str, source: Arc<dyn ArraySource>) -> Self {
+        let schema = schema_of(source.as_ref());
+        Self { name: path.to_owned(), source, origin: Origin::File(path.to_owned()), schema }
+    }
+
+    /// The same table, marked as of a version that the statement asked for.
+    #[must_use]
+    pub fn explicit(mut self) -> Self {
+        if let Origin::Store { explicit, .. } = &mut self.origin {
+            *explicit = true;
+        }
+        self
     }
 
     /// The array's or file's name, with `@vN` for an array: scans carry it, because plan equality ignores the source.
@@ -58,5 +80,119 @@ impl ArrayTable {
     /// Where they come from.
     pub fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// The schema: `row`, then the fields. (Also without [`TableProvider`] in scope.)
+    pub fn arrow_schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn refuse<T>(&self, what: &str) -> Result<T> {
+        match &self.origin {
+            Origin::Store { array, .. } => not_impl_err!("{what} is not supported for arrays yet: {}", array.name()),
+            Origin::File(path) => not_impl_err!("{what} is not supported for a file: {path}"),
+        }
+    }
+}
+
+/// The Arrow field of the generated column.
+pub(crate) fn row_field() -> Field {
+    Field::new(ROW, DataType::Int64, false)
+}
+
+fn schema_of(source: &dyn ArraySource) -> SchemaRef {
+    let fields = source.fields().iter().map(arrow::to_field);
+    Arc::new(Schema::new(std::iter::once(row_field()).chain(fields).collect::<Vec<_>>()))
+}
+
+#[async_trait]
+impl TableProvider for ArrayTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn statistics(&self) -> Option<Statistics> {
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        Some(source_statistics(self.source.as_ref(), &all, &RowRanges::all(self.source.rows())))
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let rows = self.source.rows();
+        Ok(filters
+            .iter()
+            .map(|filter| match RowFilter::of_expr(filter, &self.schema, rows) {
+                Some(f) if f.exact => TableProviderFilterPushDown::Exact,
+                Some(_) => TableProviderFilterPushDown::Inexact,
+                None => TableProviderFilterPushDown::Unsupported,
+            })
+            .collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let rows = self.source.rows();
+        let mut ranges = RowRanges::all(rows);
+        let mut exact = true;
+        for filter in filters {
+            match RowFilter::of_expr(filter, &self.schema, rows) {
+                Some(f) => {
+                    ranges = ranges.intersect(&f.ranges);
+                    exact &= f.exact;
+                }
+                None => exact = false,
+            }
+        }
+        let projection = projection.cloned().unwrap_or_else(|| (0..self.schema.fields().len()).collect());
+        let partitions = state.config().target_partitions();
+        let scan = ArrayScanExec::try_new(self.clone(), projection, ranges, partitions)?;
+        // A limit counts rows after every filter.
+        Ok(Arc::new(if exact { scan.limited(limit) } else { scan }))
+    }
+
+    async fn insert_into(
+        &self,
+        _state: &dyn Session,
+        _input: Arc<dyn ExecutionPlan>,
+        _op: InsertOp,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.refuse("INSERT")
+    }
+
+    async fn delete_from(&self, _state: &dyn Session, _filters: Vec<Expr>) -> Result<Arc<dyn ExecutionPlan>> {
+        // Not even later: the filters that arrive here may be incomplete, and none means every row.
+        self.refuse("DELETE")
+    }
+
+    async fn update(
+        &self,
+        _state: &dyn Session,
+        _assignments: Vec<(String, Expr)>,
+        _filters: Vec<Expr>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.refuse("UPDATE")
+    }
+
+    async fn truncate(&self, _state: &dyn Session) -> Result<Arc<dyn ExecutionPlan>> {
+        self.refuse("TRUNCATE")
+    }
+
+    async fn merge_into(
+        &self,
+        _state: &dyn Session,
+        _source: Arc<dyn ExecutionPlan>,
+        _merge_schema: DFSchemaRef,
+        _on: Expr,
+        _clauses: Vec<MergeIntoClause>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.refuse("MERGE")
     }
 }
