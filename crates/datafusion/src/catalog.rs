@@ -83,11 +83,7 @@ impl CatalogProvider for StoreCatalog {
         (!missing).then(|| Arc::new(self.store_schema(name)) as _)
     }
 
-    fn register_schema(
-        &self,
-        name: &str,
-        schema: Arc<dyn SchemaProvider>,
-    ) -> Result<Option<Arc<dyn SchemaProvider>>> {
+    fn register_schema(&self, name: &str, schema: Arc<dyn SchemaProvider>) -> Result<Option<Arc<dyn SchemaProvider>>> {
         if !schema.table_names().is_empty() {
             return plan_err!("schema {name:?} cannot be added to a store with tables in it; create it empty");
         }

@@ -61,12 +61,7 @@ impl ArrayScanExec {
     ///
     /// # Errors
     /// For a column that the table does not have.
-    pub fn try_new(
-        table: ArrayTable,
-        projection: Vec<usize>,
-        ranges: RowRanges,
-        partitions: usize,
-    ) -> Result<Self> {
+    pub fn try_new(table: ArrayTable, projection: Vec<usize>, ranges: RowRanges, partitions: usize) -> Result<Self> {
         let splits = split::points(table.source().as_ref(), &ranges, partitions);
         Self::build(Arc::new(table), projection, ranges, splits, None)
     }
@@ -158,9 +153,8 @@ impl ArrayScanExec {
 /// Order and partitioning, by `row` where it is among the columns.
 fn properties(schema: &Arc<Schema>, splits: &[u64]) -> PlanProperties {
     let row = schema.fields().iter().position(|f| f.name() == crate::table::ROW);
-    let order = row.and_then(|i| {
-        LexOrdering::new([PhysicalSortExpr::new_default(Arc::new(Column::new(crate::table::ROW, i)))])
-    });
+    let order = row
+        .and_then(|i| LexOrdering::new([PhysicalSortExpr::new_default(Arc::new(Column::new(crate::table::ROW, i)))]));
     let equivalence = EquivalenceProperties::new_with_orderings(Arc::clone(schema), order.clone());
     let partitioning = match order {
         Some(order) if !splits.is_empty() => {

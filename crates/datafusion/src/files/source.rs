@@ -4,13 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::catalog::{
-    CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider, UrlTableFactory,
-};
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider, UrlTableFactory};
 use datafusion::common::plan_err;
 use datafusion::datasource::dynamic_file::DynamicListTableFactory;
 use datafusion::error::Result;
-use datafusion::execution::session_state::SessionStore;
 use datafusion::logical_expr::TableType;
 use datafusion::prelude::SessionContext;
 use hyperslab_core::{ArraySource, Error};
@@ -40,7 +37,7 @@ fn open_source(text: &str) -> hyperslab_core::Result<Arc<dyn ArraySource>> {
     for entry in glob::glob(&pattern).map_err(bad)? {
         let entry = entry.map_err(|e| {
             let path = e.path().to_owned();
-            Error::io("reading", path.display(), e.into_error())
+            Error::io("reading", path.display(), e.into())
         })?;
         paths.push(entry);
     }
@@ -83,9 +80,9 @@ impl FileTableFactory {
     /// A factory that uses the options and object stores of `context` for DataFusion's file tables. The context is not
     /// kept alive by it.
     pub(crate) fn new(context: &SessionContext) -> Self {
-        let session = SessionStore::new();
-        session.with_state(context.state_weak_ref());
-        Self { listing: DynamicListTableFactory::new(session) }
+        let files = Self::default();
+        files.listing.session_store().with_state(context.state_weak_ref());
+        files
     }
 }
 
@@ -157,11 +154,7 @@ impl CatalogProvider for FileCatalog {
         Some(Arc::new(FileSchema { inner, files: Arc::clone(&self.files) }))
     }
 
-    fn register_schema(
-        &self,
-        name: &str,
-        schema: Arc<dyn SchemaProvider>,
-    ) -> Result<Option<Arc<dyn SchemaProvider>>> {
+    fn register_schema(&self, name: &str, schema: Arc<dyn SchemaProvider>) -> Result<Option<Arc<dyn SchemaProvider>>> {
         self.inner.register_schema(name, schema)
     }
 

@@ -177,12 +177,7 @@ impl Analysis<'_> {
         Some(RowFilter::exact(ranges))
     }
 
-    fn in_list(
-        &self,
-        row: &Operand,
-        items: impl Iterator<Item = Option<Operand>>,
-        negated: bool,
-    ) -> Option<RowFilter> {
+    fn in_list(&self, row: &Operand, items: impl Iterator<Item = Option<Operand>>, negated: bool) -> Option<RowFilter> {
         let Operand::Row(cast) = row else { return None };
         let mut ranges = Vec::new();
         for item in items {
