@@ -1,1 +1,98 @@
-fn main() {}
+//! The Hyperslab shell: the binary `hyperslab`.
+
+mod args;
+mod complete;
+mod dot;
+mod error;
+mod output;
+mod run;
+mod script;
+mod shell;
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use args::{Input, Options};
+use run::{App, Failure, Settings, open_session, report};
+
+/// Exit status after a statement that failed.
+const FAILED: u8 = 1;
+/// Exit status after Ctrl-C in a script.
+pub(crate) const INTERRUPTED: u8 = 130;
+
+/// Parser and planner recurse with the depth of a statement.
+const STACK: usize = 64 << 20;
+
+fn main() -> ExitCode {
+    let options = Options::from_command_line();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().thread_stack_size(STACK);
+    if let Some(threads) = options.open.threads {
+        builder.worker_threads(threads);
+    }
+    let runtime = match builder.build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            report(&format!("starting the threads failed: {e}"));
+            return FAILED.into();
+        }
+    };
+    let code = start(options, &runtime);
+    // A statement that was left to itself does not hold up the end.
+    runtime.shutdown_background();
+    code
+}
+
+fn start(options: Options, runtime: &tokio::runtime::Runtime) -> ExitCode {
+    let session = match open_session(&options.open) {
+        Ok(session) => session,
+        Err(text) => {
+            report(&text);
+            return FAILED.into();
+        }
+    };
+    let interactive = options.inputs.is_empty() && io::stdin().is_terminal() && io::stdout().is_terminal();
+    let settings = Settings {
+        format: options.format,
+        max_rows: options.max_rows,
+        timer: None,
+        quiet: options.quiet,
+        keep_going: options.keep_going,
+        columns: None,
+    };
+    let mut app = App::new(session, options.open, settings, runtime.handle().clone(), interactive);
+    if interactive {
+        return match shell::run(&mut app) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(text) => {
+                report(&text);
+                FAILED.into()
+            }
+        };
+    }
+    app.settings.columns = shell::terminal_columns();
+    let inputs = if options.inputs.is_empty() { vec![Input::Stdin] } else { options.inputs };
+    let run = |app: &mut App, input: &Input| match input {
+        Input::Command(text) => app.run_text(text),
+        Input::File(path) => app.run_file(path),
+        Input::Stdin => app.run_stdin(),
+    };
+    for input in &inputs {
+        match run(&mut app, input) {
+            Ok(()) => {}
+            Err(Failure::Quit | Failure::Closed) => break,
+            Err(Failure::Cancelled) => {
+                report("cancelled");
+                return INTERRUPTED.into();
+            }
+            Err(Failure::Error(text)) => {
+                report(&text);
+                app.failed = true;
+                if !app.settings.keep_going {
+                    break;
+                }
+            }
+        }
+    }
+    if app.failed { FAILED.into() } else { ExitCode::SUCCESS }
+}

@@ -1,0 +1,202 @@
+//! The command line: what clap parses ([`Args`]) and what the rest of the program works with ([`Options`]).
+
+use std::path::PathBuf;
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum, value_parser};
+use hyperslab::Durability;
+
+use crate::output::Format;
+
+const EXAMPLES: &str = "\
+Examples:
+  hyperslab                                    an interactive shell over an empty store in memory
+  hyperslab demo.slab                          the same over the store demo.slab, created if there is none
+  hyperslab demo.slab -c \"CREATE TABLE embeddings AS SELECT * FROM 'embeddings.npy'\"
+  hyperslab demo.slab -c \"SELECT * FROM top_k('embeddings', [0.1, 0.2, 0.3], k => 5)\"
+  hyperslab demo.slab --format csv -c 'SELECT * FROM arrays()' > arrays.csv
+  hyperslab demo.slab -f load.sql -c 'SELECT count(*) FROM embeddings'
+  hyperslab -c \"COPY (SELECT * FROM 'a.npy') TO 'a.parquet'\"
+  echo 'SELECT 1;' | hyperslab
+
+With neither -c nor -f, statements are read from the terminal, or from standard input when that is a pipe or a
+file. Results go to standard output, everything else to standard error. In the shell, .help lists its commands.
+
+Exit status: 0; 1 when a statement failed or the store could not be opened; 2 for a wrong command line; 130 after
+Ctrl-C in a script.";
+
+/// An array store that you query with SQL.
+#[derive(Debug, Parser)]
+#[command(name = "hyperslab", version, about, after_help = EXAMPLES, max_term_width = 120)]
+struct Args {
+    /// The store's folder, created if there is none. Without it (or with `:memory:`), an empty store in memory that is
+    /// gone when the program ends
+    #[arg(value_name = "STORE")]
+    store: Option<PathBuf>,
+
+    /// Run these statements, separated by `;`, and leave. May be given several times; -c and -f run in the order given
+    #[arg(short = 'c', long = "command", value_name = "SQL")]
+    commands: Vec<String>,
+
+    /// Run the statements in a file, `-` for standard input, and leave. May be given several times
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// How results are printed
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+
+    /// Refuse everything that would change the store. The store must exist
+    #[arg(long)]
+    read_only: bool,
+
+    /// Print results and errors only: no banner, no row counts, no timing
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// After a statement that failed, run the rest of the script. The exit status is still 1
+    #[arg(long)]
+    keep_going: bool,
+
+    /// Threads, and partitions of a query. The machine's cores when not given
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+
+    /// What a finished statement survives: `full`, a power cut; `os`, a killed process (faster)
+    #[arg(long, value_enum, default_value_t = DurabilityArg::Full)]
+    durability: DurabilityArg,
+
+    /// Rows that the formats table, box and markdown print on a terminal, or `all`
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = parse_rows)]
+    max_rows: RowLimit,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum DurabilityArg {
+    Full,
+    Os,
+}
+
+/// A number of rows, or all of them (`None`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RowLimit(pub(crate) Option<u64>);
+
+/// A positive number or `all`.
+pub(crate) fn parse_rows(text: &str) -> Result<RowLimit, String> {
+    match text.parse::<u64>() {
+        Ok(n) if n > 0 => Ok(RowLimit(Some(n))),
+        _ if text == "all" => Ok(RowLimit(None)),
+        _ => Err(format!("{text:?} is neither a positive number nor `all`")),
+    }
+}
+
+/// One source of statements on the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Input {
+    Command(String),
+    File(PathBuf),
+    Stdin,
+}
+
+/// What was asked for.
+#[derive(Debug)]
+pub(crate) struct Options {
+    pub(crate) open: OpenArgs,
+    /// What to run, in order; none: interactive, or standard input.
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) format: Format,
+    pub(crate) quiet: bool,
+    pub(crate) keep_going: bool,
+    pub(crate) max_rows: RowLimit,
+}
+
+/// How stores are opened: the one of the command line, and those of `.open`.
+#[derive(Debug, Clone)]
+pub(crate) struct OpenArgs {
+    /// `None`: in memory.
+    pub(crate) store: Option<PathBuf>,
+    pub(crate) read_only: bool,
+    pub(crate) durability: Durability,
+    pub(crate) threads: Option<usize>,
+}
+
+impl Options {
+    /// Parses the process's arguments; help, version and usage errors leave the process.
+    pub(crate) fn from_command_line() -> Self {
+        Self::from_matches(&Args::command().get_matches()).unwrap_or_else(|e| e.exit())
+    }
+
+    #[cfg(test)]
+    fn parse(args: &[&str]) -> Result<Self, clap::Error> {
+        Self::from_matches(&Args::command().try_get_matches_from(args)?)
+    }
+
+    fn from_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        let args = Args::from_arg_matches(matches)?;
+        let inputs = inputs(&args, matches);
+        let store = args.store.filter(|s| s.as_os_str() != ":memory:");
+        if args.read_only && store.is_none() {
+            let text = "--read-only needs a STORE: one in memory starts empty";
+            return Err(Args::command().error(clap::error::ErrorKind::MissingRequiredArgument, text));
+        }
+        let durability = match args.durability {
+            DurabilityArg::Full => Durability::Full,
+            DurabilityArg::Os => Durability::Os,
+        };
+        Ok(Self {
+            open: OpenArgs { store, read_only: args.read_only, durability, threads: args.threads.map(usize::from) },
+            inputs,
+            format: args.format,
+            quiet: args.quiet,
+            keep_going: args.keep_going,
+            max_rows: args.max_rows,
+        })
+    }
+}
+
+/// The -c and -f in the order in which they were given.
+fn inputs(args: &Args, matches: &ArgMatches) -> Vec<Input> {
+    let indices = |id| matches.indices_of(id).into_iter().flatten();
+    let commands = indices("commands").zip(args.commands.iter().map(|c| Input::Command(c.clone())));
+    let files = indices("files").zip(args.files.iter().map(|f| match f.as_os_str() == "-" {
+        true => Input::Stdin,
+        false => Input::File(f.clone()),
+    }));
+    let mut inputs: Vec<(usize, Input)> = commands.chain(files).collect();
+    inputs.sort_by_key(|(index, _)| *index);
+    inputs.into_iter().map(|(_, input)| input).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_and_files_keep_their_order() {
+        let options = Options::parse(&["hyperslab", "-c", "a", "-f", "b", "x.slab", "-c", "c", "-f", "-"]).unwrap();
+        let expected = [Input::Command("a".into()), Input::File("b".into()), Input::Command("c".into()), Input::Stdin];
+        assert_eq!(options.inputs, expected);
+        assert_eq!(options.open.store, Some("x.slab".into()));
+    }
+
+    #[test]
+    fn usage_errors() {
+        for wrong in [
+            &["hyperslab", "--format", "xml"][..],
+            &["hyperslab", "--threads", "0"],
+            &["hyperslab", "--max-rows", "-1"],
+            &["hyperslab", "a", "b"],
+            &["hyperslab", "--read-only"],
+            &["hyperslab", "--read-only", ":memory:"],
+        ] {
+            assert!(Options::parse(wrong).is_err(), "{wrong:?}");
+        }
+        assert_eq!(Options::parse(&["hyperslab", ":memory:"]).unwrap().open.store, None);
+        assert_eq!(Options::parse(&["hyperslab", "--max-rows", "all"]).unwrap().max_rows, RowLimit(None));
+    }
+}
