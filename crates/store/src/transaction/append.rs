@@ -108,7 +108,7 @@ impl Transaction {
             let wanted = source.rows().min(row + chunk);
             // A chunk ends where joining pieces would need a copy, unless the pieces are tiny.
             let runs = (0..fields.len()).map(|f| source.run_end(f, row)).min().unwrap_or(wanted).min(wanted);
-            let end = if (runs - row) * 16 < wanted - row { wanted } else { runs };
+            let end = if runs.saturating_sub(row) * 16 < wanted - row { wanted } else { runs };
             let mut columns = Vec::with_capacity(fields.len());
             for (index, field) in fields.iter().enumerate() {
                 let block = source.read(index, row..end)?;

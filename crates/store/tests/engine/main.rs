@@ -1,4 +1,12 @@
 //! The engine from outside: stores in memory and in folders.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod appends;
 mod basics;
+mod common;
+mod conflicts;
+mod cost;
+mod crash;
+mod damage;
+mod model;
+mod reading;

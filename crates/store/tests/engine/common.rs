@@ -1,0 +1,52 @@
+//! What the tests share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyperslab_core::{DType, FieldSpec};
+use hyperslab_store::{Array, ArrayOptions, Durability, OpenOptions, Storage, Store};
+use ndarray::Array2;
+
+pub(crate) fn options(durability: Durability) -> OpenOptions {
+    OpenOptions { create: true, durability, lock_timeout: Duration::from_secs(10), ..OpenOptions::default() }
+}
+
+pub(crate) fn on(storage: &Arc<impl Storage + 'static>, durability: Durability) -> Store {
+    Store::on(storage.clone(), options(durability)).unwrap()
+}
+
+/// One field of two floats a row.
+pub(crate) fn fields() -> Vec<FieldSpec> {
+    vec![FieldSpec::new("value", DType::Float32, vec![2]).unwrap()]
+}
+
+/// Rows `start..start + n` of an endless array of two columns: 0, 1; 2, 3; …
+pub(crate) fn rows(start: usize, n: usize) -> Array2<f32> {
+    Array2::from_shape_fn((n, 2), |(i, j)| ((start + i) * 2 + j) as f32)
+}
+
+pub(crate) fn create(store: &Store, name: &str, shard_bytes: u64, n: usize) -> u64 {
+    let mut tx = store.begin().unwrap();
+    tx.create(name, fields(), ArrayOptions { shard_bytes }).unwrap();
+    tx.append_ndarray(name, &rows(0, n)).unwrap();
+    tx.commit().unwrap()
+}
+
+pub(crate) fn append(store: &Store, name: &str, start: usize, n: usize) -> u64 {
+    let mut tx = store.begin().unwrap();
+    tx.append_ndarray(name, &rows(start, n)).unwrap();
+    tx.commit().unwrap()
+}
+
+pub(crate) fn array(store: &Store, name: &str) -> Array {
+    store.snapshot().unwrap().array(name).unwrap()
+}
+
+/// All values of an array of one float field.
+pub(crate) fn values(array: &Array) -> Vec<f32> {
+    array.field("value").unwrap().view::<f32>().unwrap().as_slice().to_vec()
+}
+
+pub(crate) fn expected(n: usize) -> Vec<f32> {
+    (0..n * 2).map(|v| v as f32).collect()
+}
