@@ -133,7 +133,12 @@ fn a_dropped_transaction_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     create(&store, "a", 1 << 22, 1);
-    let files = || std::fs::read_dir(folder.path().join("arrays")).unwrap().flat_map(|d| std::fs::read_dir(d.unwrap().path()).unwrap()).count();
+    let files = || {
+        std::fs::read_dir(folder.path().join("arrays"))
+            .unwrap()
+            .flat_map(|d| std::fs::read_dir(d.unwrap().path()).unwrap())
+            .count()
+    };
     let before = files();
     let mut tx = store.begin().unwrap();
     tx.append_ndarray("a", &rows(1, 1_200_000)).unwrap();
@@ -150,8 +155,14 @@ fn threads_and_handles_append_at_once() {
     let local = |in_place| Arc::new(LocalStorage::open(folder.path(), false, in_place).unwrap());
     let memory = Arc::new(MemoryStorage::new());
     let pairs = [
-        (Store::on(memory.clone(), options(Durability::Os)).unwrap(), Store::on(memory, options(Durability::Os)).unwrap()),
-        (Store::on(local(Some(true)), options(Durability::Os)).unwrap(), Store::on(local(Some(true)), options(Durability::Os)).unwrap()),
+        (
+            Store::on(memory.clone(), options(Durability::Os)).unwrap(),
+            Store::on(memory, options(Durability::Os)).unwrap(),
+        ),
+        (
+            Store::on(local(Some(true)), options(Durability::Os)).unwrap(),
+            Store::on(local(Some(true)), options(Durability::Os)).unwrap(),
+        ),
     ];
     for (first, second) in pairs {
         let field = FieldSpec::new("value", DType::Int64, vec![]).unwrap();

@@ -56,25 +56,33 @@ const CASES: &[Case] = &[
     Case {
         name: "append in place",
         in_place: true,
-        setup: |store| drop(create(store, "a", 1 << 20, 10)),
+        setup: |store| {
+            create(store, "a", 1 << 20, 10);
+        },
         step: |store| try_append(store, "a", &rows(10, 10)),
     },
     Case {
         name: "append in place, over shards and segments",
         in_place: true,
-        setup: |store| drop(create(store, "a", 4096, 500)),
+        setup: |store| {
+            create(store, "a", 4096, 500);
+        },
         step: |store| try_append(store, "a", &rows(500, 3000)),
     },
     Case {
         name: "append a new segment",
         in_place: false,
-        setup: |store| drop(create(store, "a", 1 << 20, 10)),
+        setup: |store| {
+            create(store, "a", 1 << 20, 10);
+        },
         step: |store| try_append(store, "a", &rows(10, 10)),
     },
     Case {
         name: "append more than waits in memory",
         in_place: true,
-        setup: |store| drop(create(store, "a", 1 << 22, 10)),
+        setup: |store| {
+            create(store, "a", 1 << 22, 10);
+        },
         step: |store| try_append(store, "a", &rows(10, 1_200_000)),
     },
     Case {
@@ -101,7 +109,9 @@ const CASES: &[Case] = &[
         in_place: true,
         setup: |store| {
             create(store, "a", 1 << 20, 1);
-            (1..199).for_each(|n| drop(append(store, "a", n, 1)));
+            (1..199).for_each(|n| {
+                append(store, "a", n, 1);
+            });
         },
         step: |store| (199..204).try_for_each(|n| try_append(store, "a", &rows(n, 1))),
     },
@@ -193,7 +203,8 @@ fn a_power_cut_leaves_before_or_after() {
         let end = storage.counts().mutations();
         for call in first..=end {
             for keeping in 0..6u64 {
-                let what = format!("{}, power cut before call {} of {}, {keeping}", case.name, call - first, end - first);
+                let what =
+                    format!("{}, power cut before call {} of {}, {keeping}", case.name, call - first, end - first);
                 let keep = |step: usize| match keeping {
                     0 => false,
                     1 => true,
@@ -303,7 +314,9 @@ fn a_durable_commit_makes_what_came_before_durable() {
         let lazy = on(&storage, Durability::Os);
         create(&lazy, "a", 4096, 10);
         create(&lazy, "b", 4096, 10);
-        (1..150).for_each(|n| drop(append(&lazy, "a", n * 10, 10)));
+        (1..150).for_each(|n| {
+            append(&lazy, "a", n * 10, 10);
+        });
         // Another handle, which has to find out from the log.
         let store = on(&storage, Durability::Full);
         append(&store, "b", 10, 10);
