@@ -1,1 +1,4 @@
 //! Own optimizer rules, logical and physical; `session.rs` says in which order they run.
+
+pub(crate) mod dml;
+pub(crate) mod pin;

@@ -1,75 +1,225 @@
 //! The one way in for SQL, and the registration of everything, in order.
 
+use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 
+use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, UrlTableFactory};
+use datafusion::common::{Result, plan_err};
 use datafusion::dataframe::DataFrame;
-use datafusion::error::Result;
-use datafusion::prelude::SessionContext;
-use hyperslab_store::Store;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
+use datafusion::prelude::{SessionConfig, SessionContext};
+use hyperslab_store::{DEFAULT_SCHEMA, Snapshot, Store};
+
+use crate::catalog::StoreCatalog;
+use crate::files::{FileTableFactory, file_catalog};
+use crate::optimizer::pin::{StatementIsPinned, pin};
+use crate::{dialect, statement, to_datafusion};
+
+mod registration;
+
+pub use registration::register;
+
+/// The name of the store's catalog in a [`Session`].
+pub(crate) const CATALOG: &str = "hyperslab";
 
 /// How a session behaves.
 #[derive(Debug, Clone, Default)]
 pub struct SessionOptions {
     /// Partitions of a plan; the machine's cores when not given.
     pub target_partitions: Option<usize>,
+    /// Bytes that sorts, joins and aggregations may hold before they spill to disk or fail; unlimited when not given.
+    /// Mapped files do not count.
+    pub memory_limit: Option<usize>,
 }
 
 /// A SQL session over one store.
-#[derive(Debug, Clone)]
-pub struct Session {}
+///
+/// Its dialect is DataFusion's with more statements, types and operators; arrays are tables of the catalog
+/// `hyperslab`, whose default schema is `public`. Each statement reads one version of the store, whole. Views, external
+/// tables, settings and prepared statements last as long as the session and are shared by its clones.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> datafusion::error::Result<()> {
+/// use hyperslab_datafusion::Session;
+///
+/// let session = Session::memory();
+/// session.sql("CREATE TABLE points (value FLOAT[2])").await?.collect().await?;
+/// session.sql("INSERT INTO points VALUES ([1, 2]), ([3, 4])").await?.collect().await?;
+/// let batches = session.sql("SELECT row, value FROM points").await?.collect().await?;
+/// assert_eq!(batches.iter().map(|b| b.num_rows()).sum::<usize>(), 2);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Session {
+    store: Store,
+    context: SessionContext,
+    catalog: StoreCatalog,
+    catalogs: Arc<dyn CatalogProviderList>,
+    files: Arc<dyn UrlTableFactory>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("store", &self.store.describe()).finish_non_exhaustive()
+    }
+}
 
 impl Session {
     /// Opens the store at `path`, creating it if there is none.
     ///
     /// # Errors
     /// What `Store::open` gives.
-    pub fn open(_path: impl AsRef<Path>) -> hyperslab_core::Result<Self> {
-        todo!()
+    pub fn open(path: impl AsRef<Path>) -> hyperslab_core::Result<Self> {
+        Ok(Self::new(Store::open(path)?, SessionOptions::default()))
     }
 
     /// A session over an empty store in memory.
     pub fn memory() -> Self {
-        todo!()
+        Self::new(Store::memory(), SessionOptions::default())
     }
 
-    /// A session over a store.
-    pub fn new(_store: Store, _options: SessionOptions) -> Self {
-        todo!()
+    /// A session over a store. On a store that was opened read-only, every statement that writes is an error.
+    pub fn new(store: Store, options: SessionOptions) -> Self {
+        let SessionOptions { target_partitions, memory_limit } = options;
+        let mut config = SessionConfig::new()
+            .with_information_schema(true)
+            .with_default_catalog_and_schema(CATALOG, DEFAULT_SCHEMA)
+            .with_create_default_catalog_and_schema(false);
+        if let Some(n) = target_partitions {
+            config = config.with_target_partitions(n.max(1));
+        }
+        // A tensor's shape stands in the metadata of its field.
+        config.options_mut().execution.parquet.skip_metadata = false;
+        let mut runtime = RuntimeEnvBuilder::new();
+        if let Some(bytes) = memory_limit {
+            runtime = runtime.with_memory_pool(Arc::new(FairSpillPool::new(bytes)));
+        }
+        let catalog = StoreCatalog::new(store.clone());
+        let catalogs: Arc<dyn CatalogProviderList> = Arc::new(MemoryCatalogProviderList::new());
+        catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog.clone()));
+        let mut builder = SessionStateBuilder::new()
+            .with_config(config)
+            .with_default_features()
+            .with_catalog_list(Arc::clone(&catalogs));
+        // Only a disk manager that is configured can fail to start; the default creates folders when it spills.
+        if let Ok(runtime) = runtime.build_arc() {
+            builder = builder.with_runtime_env(runtime);
+        }
+        let context = SessionContext::new_with_state(registration::extend(builder, &catalog).build());
+        let files: Arc<dyn UrlTableFactory> = Arc::new(FileTableFactory::new(&context));
+        context.register_catalog_list(file_catalog(Arc::clone(&catalogs), Arc::clone(&files)));
+        Self { store, context, catalog, catalogs, files }
     }
 
-    /// Plans one statement. Queries run when the frame is collected or streamed; everything that changes something
-    /// (CREATE, INSERT, DROP, COPY …) runs when its frame is collected too.
+    /// Plans one statement. Queries run when the frame is collected or streamed; everything that changes the store or
+    /// writes a file (CREATE TABLE, INSERT, DROP TABLE, COPY …) runs when its frame is collected too, so that EXPLAIN
+    /// changes nothing. What concerns the session alone (CREATE VIEW, CREATE EXTERNAL TABLE, SET, PREPARE) takes effect
+    /// at once, which is DataFusion's habit.
+    ///
+    /// The statement sees the store as it is now, whatever is committed before the frame is collected.
     ///
     /// # Errors
-    /// Syntax, names, types, and clauses that nothing acts on.
-    pub async fn sql(&self, _sql: &str) -> Result<DataFrame> {
-        todo!()
+    /// Syntax, more than one statement, names, types, and clauses that nothing acts on.
+    pub async fn sql(&self, sql: &str) -> Result<DataFrame> {
+        let parsed = dialect::parse_one(sql, self.recursion_limit())?;
+        let frame = Frame::new(self)?;
+        let plan = frame.plan(parsed).await?;
+        let plan = pin(plan, &self.store, &frame.snapshot)?;
+        match plan {
+            LogicalPlan::Statement(PlanStatement::Execute(_)) => {
+                let (_, plan) = self.context.execute_logical_plan(plan).await?.into_parts();
+                let plan = pin(plan, &self.store, &frame.snapshot)?;
+                Ok(DataFrame::new(frame.state, plan))
+            }
+            LogicalPlan::Ddl(_) | LogicalPlan::Statement(_) => self.context.execute_logical_plan(plan).await,
+            plan => Ok(DataFrame::new(frame.state, plan)),
+        }
     }
 
-    /// Splits a script into statements, as `sql` takes them.
+    /// Splits a script into statements, as [`sql`](Self::sql) takes them: at the semicolons outside of strings, names
+    /// and comments.
     ///
     /// # Errors
-    /// Syntax.
-    pub fn split(&self, _script: &str) -> Result<Vec<String>> {
-        todo!()
+    /// A string, name or comment that does not end.
+    pub fn split(&self, script: &str) -> Result<Vec<String>> {
+        dialect::split(script)
     }
 
     /// The store.
     pub fn store(&self) -> &Store {
-        todo!()
+        &self.store
     }
 
-    /// The DataFusion context, for registering more tables and functions.
+    /// The DataFusion context, for registering more tables and functions, which `sql` then sees. Its own `sql` method
+    /// knows fewer statements; see [`register`].
     pub fn context(&self) -> &SessionContext {
-        todo!()
+        &self.context
+    }
+
+    fn recursion_limit(&self) -> usize {
+        self.context.state_ref().read().config_options().sql_parser.recursion_limit.into()
     }
 }
 
-/// Adds a store to an existing context, as catalog `catalog`, with the table functions, scalar functions, operators
-/// and rules. What works there and what needs a [`Session`] stands in the SQL reference.
-///
-/// # Errors
-/// When the context refuses a registration.
-pub fn register(_ctx: &SessionContext, _store: &Store, _catalog: &str) -> Result<()> {
-    todo!()
+/// One statement: the state it is planned with, and the version of the store that it sees.
+pub(crate) struct Frame {
+    pub(crate) store: Store,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) catalog: StoreCatalog,
+    pub(crate) state: SessionState,
+}
+
+impl Frame {
+    fn new(session: &Session) -> Result<Self> {
+        let snapshot = session.store.snapshot().map_err(to_datafusion)?;
+        let catalog = session.catalog.pin(Arc::clone(&snapshot));
+        let pinned = PinnedCatalogs { inner: Arc::clone(&session.catalogs), catalog: catalog.clone() };
+        let mut state = session.context.state();
+        state.register_catalog_list(file_catalog(Arc::new(pinned), Arc::clone(&session.files)));
+        registration::pin_relations(&mut state, &catalog)?;
+        state.config_mut().options_mut().extensions.insert(StatementIsPinned);
+        state.mark_start_execution();
+        Ok(Self { store: session.store.clone(), snapshot, catalog, state })
+    }
+
+    /// Plans one statement; ours are taken aside.
+    pub(crate) async fn plan(&self, parsed: datafusion::sql::parser::Statement) -> Result<LogicalPlan> {
+        statement::plan(self, parsed).await
+    }
+
+    /// Refuses a write before anything is planned.
+    pub(crate) fn check_writable(&self, what: &str) -> Result<()> {
+        if self.store.read_only() {
+            return plan_err!("{what}: the store {} was opened read-only", self.store.describe());
+        }
+        Ok(())
+    }
+}
+
+/// The session's catalogs, with the store's at one version.
+#[derive(Debug)]
+struct PinnedCatalogs {
+    inner: Arc<dyn CatalogProviderList>,
+    catalog: StoreCatalog,
+}
+
+impl CatalogProviderList for PinnedCatalogs {
+    fn register_catalog(&self, name: String, catalog: Arc<dyn CatalogProvider>) -> Option<Arc<dyn CatalogProvider>> {
+        self.inner.register_catalog(name, catalog)
+    }
+
+    fn catalog_names(&self) -> Vec<String> {
+        self.inner.catalog_names()
+    }
+
+    fn catalog(&self, name: &str) -> Option<Arc<dyn CatalogProvider>> {
+        if name == CATALOG { Some(Arc::new(self.catalog.clone())) } else { self.inner.catalog(name) }
+    }
 }

@@ -102,6 +102,11 @@ impl Store {
         Ok(Transaction::new(self.inner.clone(), self.snapshot()?))
     }
 
+    /// Whether both handles are the same open store.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
     /// The path, or `memory`.
     pub fn describe(&self) -> String {
         self.inner.storage.describe()

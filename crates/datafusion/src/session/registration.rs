@@ -1,0 +1,108 @@
+//! What is registered on a context, in order.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::Session as SessionTrait;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, plan_err};
+use datafusion::execution::context::QueryPlanner;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use datafusion::prelude::SessionContext;
+use hyperslab_store::Store;
+
+use crate::catalog::StoreCatalog;
+use crate::files::{FileTableFactory, file_catalog};
+use crate::optimizer::dml::RefuseDml;
+use crate::optimizer::pin::PinSnapshot;
+use crate::types::HyperslabTypes;
+use crate::write::WritePlanner;
+use crate::write::in_order::RowOrder;
+
+/// Adds a store to an existing context, as catalog `catalog`, with the table functions, scalar functions, operators
+/// and rules. The context keeps its own tables, functions, settings and default catalog; statements that it had
+/// prepared are forgotten.
+///
+/// Works in `SessionContext::sql` then: SELECT over `catalog.schema.array` and over array files (`FROM 'x.npy'`), table
+/// functions (their strings name `catalog.schema.array`, or `array` in the default schema), `ORDER BY distance LIMIT k`,
+/// INSERT with a column list, COPY to the array formats, one version of the store per statement. Needs
+/// [`Session`](crate::Session): CREATE TABLE and CREATE TABLE AS an array, INSERT without a column list, DROP TABLE,
+/// ALTER TABLE, the types of CREATE TABLE, the operators `<->` and `<#>` (in a context, choose the PostgreSQL dialect),
+/// and sinks that leave `row` out.
+///
+/// # Errors
+/// When the context has a catalog of that name.
+pub fn register(context: &SessionContext, store: &Store, catalog: &str) -> Result<()> {
+    let state = context.state();
+    if state.catalog_list().catalog(catalog).is_some() {
+        return plan_err!("the context has a catalog {catalog:?} already; choose another name for the store's");
+    }
+    let store_catalog = StoreCatalog::new(store.clone());
+    let session_id = state.session_id().to_owned();
+    let catalogs = Arc::clone(state.catalog_list());
+    catalogs.register_catalog(catalog.to_owned(), Arc::new(store_catalog.clone()));
+    let files = Arc::new(FileTableFactory::new(context));
+    let builder = SessionStateBuilder::new_from_existing(state)
+        .with_session_id(session_id)
+        .with_catalog_list(file_catalog(catalogs, files));
+    let state = extend(builder, &store_catalog).build();
+    *context.state_ref().write() = state;
+    Ok(())
+}
+
+/// The order matters: literals become values before anything looks at them; analysis pins versions before it checks
+/// changes; rows are joined before the planner adds exchanges; row order is restored after it did.
+pub(super) fn extend(mut builder: SessionStateBuilder, catalog: &StoreCatalog) -> SessionStateBuilder {
+    builder.type_planner().get_or_insert_with(|| Arc::new(HyperslabTypes));
+    let inner = builder.query_planner().take();
+    builder
+        .with_analyzer_rule(Arc::new(PinSnapshot { store: catalog.store().clone() }))
+        .with_analyzer_rule(Arc::new(RefuseDml))
+        .with_physical_optimizer_rule(Arc::new(RowOrder))
+        .with_query_planner(Arc::new(HyperslabQueryPlanner { inner }))
+}
+
+/// Puts a relation planner that sees the pinned catalog in front of the live one.
+pub(super) fn pin_relations(_state: &mut SessionState, _catalog: &StoreCatalog) -> Result<()> {
+    Ok(())
+}
+
+/// Plans our nodes. A plan without any goes to the context's own planner.
+#[derive(Debug)]
+struct HyperslabQueryPlanner {
+    inner: Option<Arc<dyn QueryPlanner + Send + Sync>>,
+}
+
+#[async_trait]
+impl QueryPlanner for HyperslabQueryPlanner {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        session: &dyn SessionTrait,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match &self.inner {
+            Some(inner) if !has_our_nodes(plan)? => inner.create_physical_plan(plan, session).await,
+            _ => {
+                let planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> = vec![Arc::new(WritePlanner)];
+                DefaultPhysicalPlanner::with_extension_planners(planners).create_physical_plan(plan, session).await
+            }
+        }
+    }
+}
+
+fn has_our_nodes(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Extension(e) = node {
+            found |= OUR_NODES.contains(&e.node.name());
+        }
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
+}
+
+/// The names of our logical nodes.
+const OUR_NODES: [&str; 4] = ["ArrayWrite", "FlattenCells", "InOrder", "StoreChange"];

@@ -1,0 +1,126 @@
+//! COPY … TO a file: rows in their order, without the generated `row`, into one file.
+//!
+//! DataFusion's own formats write through its object store, which writes beside the target and renames at the end, so
+//! that a target that exists is replaced by a whole file or not at all.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use datafusion::common::{Result, not_impl_err, plan_datafusion_err, plan_err};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::dml::CopyTo;
+use datafusion::sql::parser::{CopyToSource, CopyToStatement, Statement as Parsed};
+use datafusion::sql::sqlparser::ast::{Statement as Sql, Value};
+use hyperslab_core::arrow;
+
+use crate::session::Frame;
+use crate::write::flatten::FlattenCells;
+use crate::write::in_order::InOrder;
+use crate::write::without_row;
+
+/// Asks for the column `row` in the file.
+const KEEP_ROW: &str = "keep_row";
+/// Bytes of a row group of Parquet, all columns together: the writer holds a few of them.
+const ROW_GROUP_BYTES: usize = 16 << 20;
+
+pub(super) async fn plan(frame: &Frame, copy: CopyToStatement) -> Result<LogicalPlan> {
+    let CopyToStatement { source, target, partitioned_by, stored_as, options } = copy;
+    let (keep_row, options) = take_keep_row(options)?;
+    let format = format_name(&target, stored_as.as_deref())?;
+    let mut input = super::source_plan(frame, source).await?;
+    if !keep_row {
+        input = without_row(input)?;
+    }
+    if input.schema().fields().is_empty() {
+        return plan_err!(
+            "COPY TO {target}: the query gives no column but row, which is left out; add OPTIONS ({KEEP_ROW} true) to keep it"
+        );
+    }
+    let mut copy = planned_by_datafusion(frame, &target, stored_as, options).await?;
+    for column in &partitioned_by {
+        if !input.schema().has_column_with_unqualified_name(column) {
+            return plan_err!("COPY TO {target}: PARTITIONED BY names {column:?}, which is no column of the query");
+        }
+    }
+    let single = partitioned_by.is_empty() && !target.ends_with('/');
+    if single {
+        copy.options.entry("single_file_output".to_owned()).or_insert_with(|| "true".to_owned());
+    }
+    check_format(&format, &target, &input, &mut copy.options)?;
+    let mut input = InOrder::plan(input)?;
+    if format == "csv" {
+        input = FlattenCells::plan(input)?;
+    }
+    Ok(LogicalPlan::Copy(CopyTo::new(Arc::new(input), copy.output_url, partitioned_by, copy.file_type, copy.options)))
+}
+
+/// DataFusion plans target, format and options around a placeholder, which our input then replaces.
+async fn planned_by_datafusion(
+    frame: &Frame,
+    target: &str,
+    stored_as: Option<String>,
+    options: Vec<(String, Value)>,
+) -> Result<CopyTo> {
+    let Sql::Query(query) = super::placeholder()? else { return plan_err!("a SELECT is a query") };
+    let source = CopyToSource::Query(query);
+    let copy = CopyToStatement { source, target: target.to_owned(), partitioned_by: vec![], stored_as, options };
+    match frame.state.statement_to_plan(Parsed::CopyTo(copy)).await? {
+        LogicalPlan::Copy(copy) => Ok(copy),
+        other => plan_err!("COPY TO was planned as {}", other.display()),
+    }
+}
+
+fn take_keep_row(options: Vec<(String, Value)>) -> Result<(bool, Vec<(String, Value)>)> {
+    let (ours, rest): (Vec<_>, Vec<_>) = options.into_iter().partition(|(k, _)| k.eq_ignore_ascii_case(KEEP_ROW));
+    let keep = match ours.as_slice() {
+        [] => false,
+        [(_, value)] => match value.to_string().trim_matches('\'').to_lowercase().as_str() {
+            "true" => true,
+            "false" => false,
+            other => return plan_err!("option {KEEP_ROW} is true or false, not {other}"),
+        },
+        _ => return plan_err!("option {KEEP_ROW} is given twice"),
+    };
+    Ok((keep, rest))
+}
+
+/// The format in lower case, by STORED AS or by extension.
+fn format_name(target: &str, stored_as: Option<&str>) -> Result<String> {
+    let name = match stored_as {
+        Some(name) => Some(name.to_lowercase()),
+        None => Path::new(target).extension().and_then(|e| e.to_str()).map(str::to_lowercase),
+    };
+    name.ok_or_else(|| {
+        plan_datafusion_err!(
+            "COPY TO {target:?}: the name has no extension that says the format; add STORED AS PARQUET, for example"
+        )
+    })
+}
+
+/// What a format asks of the query, and options that follow from it.
+fn check_format(format: &str, target: &str, input: &LogicalPlan, options: &mut HashMap<String, String>) -> Result<()> {
+    let columns = input.schema().fields();
+    match format {
+        "npy" => {
+            let names: Vec<_> = columns.iter().map(|c| c.name().as_str()).collect();
+            if names.len() != 1 {
+                return not_impl_err!(
+                    "COPY TO {target}: an .npy holds one array, the query gives {}: {}; select one of them",
+                    names.len(),
+                    names.join(", ")
+                );
+            }
+            for column in columns {
+                arrow::from_field(column).map_err(crate::to_datafusion)?;
+            }
+        }
+        "parquet" if !options.keys().any(|k| k.ends_with("max_row_group_size")) => {
+            let row_bytes: usize = columns.iter().map(|c| arrow::from_field(c).map_or(16, |f| f.row_bytes())).sum();
+            let rows = (ROW_GROUP_BYTES / row_bytes.max(1)).clamp(1, 1 << 20);
+            options.insert("format.max_row_group_size".to_owned(), rows.to_string());
+        }
+        _ => {}
+    }
+    Ok(())
+}
