@@ -95,7 +95,7 @@ pub(crate) fn open_session(open: &OpenArgs) -> Result<Session, String> {
             Store::open_with(path, options).map_err(|e| e.to_string())?
         }
     };
-    Ok(Session::new(store, SessionOptions { target_partitions: open.threads }))
+    Ok(Session::new(store, SessionOptions { target_partitions: open.threads, ..SessionOptions::default() }))
 }
 
 impl App {

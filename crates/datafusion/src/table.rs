@@ -161,10 +161,16 @@ impl TableProvider for ArrayTable {
     async fn insert_into(
         &self,
         _state: &dyn Session,
-        _input: Arc<dyn ExecutionPlan>,
-        _op: InsertOp,
+        input: Arc<dyn ExecutionPlan>,
+        op: InsertOp,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.refuse("INSERT")
+        match (&self.origin, op) {
+            (Origin::Store { store, array, explicit: false }, InsertOp::Append) => {
+                crate::write::insert_exec(store, array, input)
+            }
+            (Origin::Store { .. }, InsertOp::Append) => self.refuse("INSERT into an older version"),
+            (_, op) => self.refuse(&op.to_string()),
+        }
     }
 
     async fn delete_from(&self, _state: &dyn Session, _filters: Vec<Expr>) -> Result<Arc<dyn ExecutionPlan>> {

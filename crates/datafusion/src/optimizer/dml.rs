@@ -3,7 +3,7 @@
 //! DataFusion would hand the table provider a list of filters, and loses some on the way: `DELETE … WHERE row IN
 //! (SELECT …)` arrives with none at all, which means every row.
 
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, not_impl_err};
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::source_as_provider;

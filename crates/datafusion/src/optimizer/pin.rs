@@ -11,7 +11,7 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Result, TableReference, plan_err};
 use datafusion::config::{ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::datasource::{provider_as_source, source_as_provider};
-use datafusion::logical_expr::{LogicalPlan, SubqueryAlias, TableScan};
+use datafusion::logical_expr::{LogicalPlan, SubqueryAlias, TableScan, TableScanBuilder};
 use datafusion::optimizer::AnalyzerRule;
 use hyperslab_store::{Snapshot, Store};
 
@@ -65,7 +65,8 @@ fn pin_scan(scan: TableScan, store: &Store, snapshot: &Arc<Snapshot>) -> Result<
         return Ok(Transformed::yes(LogicalPlan::TableScan(TableScan { source, ..scan })));
     }
     let alias = scan.table_name.clone();
-    let renamed = TableScan::try_new(name, source, scan.projection, vec![], scan.fetch)?;
+    let renamed =
+        TableScanBuilder::new(name, source).with_projection(scan.projection).with_fetch(scan.fetch).build()?;
     let plan = SubqueryAlias::try_new(Arc::new(LogicalPlan::TableScan(renamed)), alias)?;
     Ok(Transformed::yes(LogicalPlan::SubqueryAlias(plan)))
 }
