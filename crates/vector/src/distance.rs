@@ -5,7 +5,9 @@ use std::marker::PhantomData;
 
 use hyperslab_core::{Error, Result};
 
-use crate::kernel::{self, Lanes, Pairs, Product, ProductAndNorm, Rows, SquaredDifference, Term};
+use crate::kernel::{
+    self, GROUP, Isa, LANES, Lanes, Pairs, Pass, Product, ProductAndNorm, Rows, SquaredDifference, Term, Tile,
+};
 use crate::metric::{cosine, dot, l2};
 use crate::scalar::Load;
 use crate::{PreparedQuery, Scalar};
@@ -61,25 +63,6 @@ impl Distance {
             Distance::InnerProduct | Distance::NegativeInnerProduct => Form::Product,
         }
     }
-
-    /// The value from a sum of terms; `norms` gives both squared norms, `scaled` the similarity of two
-    /// vectors whose norms are out of range.
-    #[inline(always)]
-    fn finish(self, sum: f64, norms: (f64, f64), scaled: impl FnOnce() -> f64) -> f64 {
-        let similarity = || match cosine::is_safe(norms.0) && cosine::is_safe(norms.1) {
-            true => cosine::similarity(sum, norms.0, norms.1),
-            false => scaled(),
-        };
-        let value = match self {
-            Distance::CosineDistance => 1.0 - similarity(),
-            Distance::CosineSimilarity => similarity(),
-            Distance::L2 => l2::l2(sum),
-            Distance::L2sq | Distance::InnerProduct => sum,
-            Distance::NegativeInnerProduct => dot::negative(sum),
-        };
-        // NaN's sign and payload depend on the processor; adding 0 turns −0 into 0.
-        if value.is_nan() { f64::NAN } else { value + 0.0 }
-    }
 }
 
 impl fmt::Display for Distance {
@@ -97,38 +80,105 @@ enum Form {
 /// How many rows are computed at once: their scores and norms stay in the first-level cache.
 pub(crate) const BATCH: usize = 128;
 
-/// The scores of at most [`BATCH`] rows for `Q` queries of one distance, whose groups come interleaved.
-pub(crate) fn scores<T: Load, const Q: usize>(
-    rows: &[T],
-    queries: [&PreparedQuery; Q],
-    groups: &[[Lanes; Q]],
-    scores: &mut [[f64; Q]],
-) {
-    let Some(distance) = queries.first().map(|q| q.distance()) else { return };
-    let dim = queries[0].dim();
-    let mut norms = [0.0; BATCH];
-    let norms = &mut norms[..scores.len()];
-    match distance.form() {
-        Form::Product => sums::<T, Product, Q>(rows, dim, groups, scores, norms),
-        Form::ProductAndNorm => sums::<T, ProductAndNorm, Q>(rows, dim, groups, scores, norms),
-        Form::SquaredDifference => sums::<T, SquaredDifference, Q>(rows, dim, groups, scores, norms),
+/// The scores of at most [`BATCH`] rows.
+pub(crate) fn scores<T: Load>(rows: &[T], query: &PreparedQuery, scores: &mut [f64]) {
+    let (dim, count) = (query.dim(), scores.len());
+    let (mut norms, mut query_norms) = ([0.0; BATCH], [0.0; BATCH]);
+    let (norms, query_norms) = (&mut norms[..count], &mut query_norms[..count]);
+    match query.distance().form() {
+        Form::Product => row_sums::<T, Product>(rows, query, scores, norms),
+        Form::ProductAndNorm => row_sums::<T, ProductAndNorm>(rows, query, scores, norms),
+        Form::SquaredDifference => row_sums::<T, SquaredDifference>(rows, query, scores, norms),
     }
-    for (r, scores) in scores.iter_mut().enumerate() {
-        for (score, query) in scores.iter_mut().zip(queries) {
-            let scaled = || cosine::scaled_similarity(&widen(&rows[r * dim..][..dim]), query.values());
-            *score = distance.finish(*score, (norms[r], query.norm()), scaled);
-        }
+    query_norms.fill(query.norm());
+    let scaled = |r: usize| {
+        let row: Vec<f64> = rows[r * dim..][..dim].iter().map(|v| v.to_f64()).collect();
+        cosine::scaled_similarity(&row, query.values())
+    };
+    finish(query.distance(), scores, [norms, query_norms], &scaled);
+}
+
+fn row_sums<T: Load, F: Term>(rows: &[T], query: &PreparedQuery, sums: &mut [f64], norms: &mut [f64]) {
+    let (dim, query) = (query.dim(), query.groups());
+    kernel::run(Rows::<T, F> { rows, dim, query, sums, norms, term: PhantomData });
+}
+
+/// The scores of at most [`BATCH`] padded rows for several queries of one distance and length, whose groups
+/// come interleaved.
+pub(crate) fn tile_scores(
+    rows: &[Lanes],
+    queries: &[PreparedQuery; GROUP],
+    groups: &[[Lanes; GROUP]],
+    mut scores: [&mut [f64]; GROUP],
+) {
+    let (distance, count) = (queries[0].distance(), scores[0].len());
+    let (mut norms, mut query_norms) = ([0.0; BATCH], [0.0; BATCH]);
+    let (norms, query_norms) = (&mut norms[..count], &mut query_norms[..count]);
+    let sums = scores.each_mut().map(|scores| &mut **scores);
+    match distance.form() {
+        Form::Product => tile_sums::<Product>(rows, groups, sums, norms),
+        Form::ProductAndNorm => tile_sums::<ProductAndNorm>(rows, groups, sums, norms),
+        Form::SquaredDifference => tile_sums::<SquaredDifference>(rows, groups, sums, norms),
+    }
+    for (scores, query) in scores.into_iter().zip(queries) {
+        query_norms.fill(query.norm());
+        let row = |r: usize| rows[r * groups.len()..][..groups.len()].as_flattened();
+        let scaled = |r: usize| cosine::scaled_similarity(row(r), query.groups().as_flattened());
+        finish(distance, scores, [norms, query_norms], &scaled);
     }
 }
 
-fn sums<T: Load, F: Term, const Q: usize>(
-    rows: &[T],
-    dim: usize,
-    queries: &[[Lanes; Q]],
-    sums: &mut [[f64; Q]],
-    norms: &mut [f64],
-) {
-    kernel::run(Rows::<T, F, Q> { rows, dim, queries, sums, norms, term: PhantomData });
+fn tile_sums<F: Term>(rows: &[Lanes], queries: &[[Lanes; GROUP]], sums: [&mut [f64]; GROUP], norms: &mut [f64]) {
+    kernel::run(Tile::<F> { rows, queries, sums, norms, term: PhantomData });
+}
+
+/// Turns sums of terms into values; `norms` holds the squared norms of both vectors of each pair, and
+/// `scaled` gives the similarity of a pair whose norms are out of range.
+fn finish(distance: Distance, values: &mut [f64], norms: [&[f64]; 2], scaled: &dyn Fn(usize) -> f64) {
+    kernel::run(Finish { distance, values, norms, scaled });
+}
+
+struct Finish<'a> {
+    distance: Distance,
+    values: &'a mut [f64],
+    norms: [&'a [f64]; 2],
+    scaled: &'a dyn Fn(usize) -> f64,
+}
+
+impl Pass for Finish<'_> {
+    #[inline(always)]
+    fn run<I: Isa>(self) {
+        let Self { distance, values, norms, scaled } = self;
+        match distance {
+            Distance::CosineDistance => {
+                similarities(values, norms, scaled);
+                values.iter_mut().for_each(|v| *v = 1.0 - *v);
+            }
+            Distance::CosineSimilarity => similarities(values, norms, scaled),
+            Distance::L2 => values.iter_mut().for_each(|v| *v = l2::l2(*v)),
+            Distance::L2sq | Distance::InnerProduct => {}
+            Distance::NegativeInnerProduct => values.iter_mut().for_each(|v| *v = dot::negative(*v)),
+        }
+        // NaN's sign and payload depend on the processor; adding 0 turns −0 into 0.
+        values.iter_mut().for_each(|v| *v = if v.is_nan() { f64::NAN } else { *v + 0.0 });
+    }
+}
+
+#[inline(always)]
+fn similarities(values: &mut [f64], norms: [&[f64]; 2], scaled: &dyn Fn(usize) -> f64) {
+    let mut all_safe = true;
+    for ((value, a), b) in values.iter_mut().zip(norms[0]).zip(norms[1]) {
+        *value = cosine::similarity(*value, *a, *b);
+        all_safe &= cosine::is_safe(*a) & cosine::is_safe(*b);
+    }
+    if all_safe {
+        return;
+    }
+    for (r, ((value, a), b)) in values.iter_mut().zip(norms[0]).zip(norms[1]).enumerate() {
+        if !(cosine::is_safe(*a) && cosine::is_safe(*b)) {
+            *value = scaled(r);
+        }
+    }
 }
 
 /// Computes the distance of each row to a vector.
@@ -157,9 +207,8 @@ pub fn distances<T: Scalar>(rows: &[T], dim: usize, query: &PreparedQuery, out: 
 }
 
 pub(crate) fn distances_loop<T: Load>(rows: &[T], query: &PreparedQuery, out: &mut [f64]) {
-    let groups = query.groups().as_chunks().0;
     for (b, out) in out.chunks_mut(BATCH).enumerate() {
-        scores(&rows[b * BATCH * query.dim()..], [query], groups, out.as_chunks_mut().0);
+        scores(&rows[b * BATCH * query.dim()..], query, out);
     }
 }
 
@@ -182,15 +231,15 @@ pub(crate) fn distances_loop<T: Load>(rows: &[T], query: &PreparedQuery, out: &m
 pub fn pairwise_distances<T: Scalar>(distance: Distance, a: &[T], b: &[T], dim: usize, out: &mut [f64]) -> Result<()> {
     check_len(a.len(), dim, out.len())?;
     check_len(b.len(), dim, out.len())?;
-    T::pair_distances(distance, a, b, dim, out);
-    Ok(())
-}
-
-pub(crate) fn pairwise_loop<T: Load>(distance: Distance, a: &[T], b: &[T], dim: usize, out: &mut [f64]) {
+    let groups = dim.div_ceil(LANES);
+    let (mut wide_a, mut wide_b) = (Vec::new(), Vec::new());
     for (batch, out) in out.chunks_mut(BATCH).enumerate() {
-        let start = batch * BATCH * dim;
-        pair_scores(distance, &a[start..], &b[start..], dim, out);
+        let at = batch * BATCH * dim..(batch * BATCH + out.len()) * dim;
+        T::widen(&a[at.clone()], dim, &mut wide_a);
+        T::widen(&b[at], dim, &mut wide_b);
+        pair_scores(distance, [&wide_a, &wide_b], groups, out);
     }
+    Ok(())
 }
 
 /// Computes the distance of two vectors.
@@ -209,31 +258,30 @@ pub fn pair_distance<T: Scalar>(distance: Distance, a: &[T], b: &[T]) -> Result<
         let message = format!("{distance} needs vectors of the same length, not {} and {} values", a.len(), b.len());
         return Err(Error::invalid(message));
     }
-    let mut out = [0.0];
-    T::pair_distances(distance, a, b, a.len(), &mut out);
+    let (mut wide_a, mut wide_b, mut out) = (Vec::new(), Vec::new(), [0.0]);
+    T::widen(a, a.len(), &mut wide_a);
+    T::widen(b, b.len(), &mut wide_b);
+    pair_scores(distance, [&wide_a, &wide_b], wide_a.len(), &mut out);
     Ok(out[0])
 }
 
-fn pair_scores<T: Load>(distance: Distance, a: &[T], b: &[T], dim: usize, out: &mut [f64]) {
-    let mut norms = [(0.0, 0.0); BATCH];
-    let norms = &mut norms[..out.len()];
+/// The distances of at most [`BATCH`] pairs of padded rows.
+fn pair_scores(distance: Distance, rows: [&[Lanes]; 2], groups: usize, out: &mut [f64]) {
+    let (mut norms_a, mut norms_b) = ([0.0; BATCH], [0.0; BATCH]);
+    let (norms_a, norms_b) = (&mut norms_a[..out.len()], &mut norms_b[..out.len()]);
+    let norms: [&mut [f64]; 2] = [norms_a, norms_b];
     match distance.form() {
-        Form::Product => pair_sums::<T, Product>(a, b, dim, out, norms),
-        Form::ProductAndNorm => pair_sums::<T, ProductAndNorm>(a, b, dim, out, norms),
-        Form::SquaredDifference => pair_sums::<T, SquaredDifference>(a, b, dim, out, norms),
+        Form::Product => pair_sums::<Product>(rows, groups, out, norms),
+        Form::ProductAndNorm => pair_sums::<ProductAndNorm>(rows, groups, out, norms),
+        Form::SquaredDifference => pair_sums::<SquaredDifference>(rows, groups, out, norms),
     }
-    for (r, out) in out.iter_mut().enumerate() {
-        let row = |values: &[T]| widen(&values[r * dim..][..dim]);
-        *out = distance.finish(*out, norms[r], || cosine::scaled_similarity(&row(a), &row(b)));
-    }
+    let row = |rows: &'_ [Lanes], r: usize| rows[r * groups..][..groups].as_flattened().to_vec();
+    let scaled = |r: usize| cosine::scaled_similarity(&row(rows[0], r), &row(rows[1], r));
+    finish(distance, out, [norms_a, norms_b], &scaled);
 }
 
-fn pair_sums<T: Load, F: Term>(a: &[T], b: &[T], dim: usize, sums: &mut [f64], norms: &mut [(f64, f64)]) {
-    kernel::run(Pairs::<T, F> { a, b, dim, sums, norms, term: PhantomData });
-}
-
-fn widen<T: Load>(values: &[T]) -> Vec<f64> {
-    values.iter().map(|v| v.to_f64()).collect()
+fn pair_sums<F: Term>([a, b]: [&[Lanes]; 2], groups: usize, sums: &mut [f64], norms: [&mut [f64]; 2]) {
+    kernel::run(Pairs::<F> { a, b, groups, sums, norms, term: PhantomData });
 }
 
 /// Checks that the query has a row's length.
@@ -252,3 +300,7 @@ pub(crate) fn check_len(len: usize, dim: usize, rows: usize) -> Result<()> {
     }
     Err(Error::invalid(format!("{rows} rows of {dim} values were expected, but there are {len} values")))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests;

@@ -44,6 +44,8 @@ mod metric;
 mod query;
 mod scalar;
 mod search;
+#[cfg(test)]
+mod testing;
 mod topk;
 
 pub use capabilities::{Capability, compute_capabilities};

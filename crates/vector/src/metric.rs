@@ -97,3 +97,26 @@ impl FromStr for Metric {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn every_name_and_alias_is_read() {
+        for metric in Metric::ALL {
+            assert_eq!(metric.to_string().parse::<Metric>().unwrap(), metric);
+            for alias in metric.aliases() {
+                assert_eq!(alias.to_uppercase().parse::<Metric>().unwrap(), metric);
+            }
+        }
+    }
+
+    #[test]
+    fn unknown_names_list_the_metrics() {
+        let error = "manhattan".parse::<Metric>().unwrap_err();
+        assert_eq!(error.to_string(), "there is no metric 'manhattan': use one of cosine, l2, l2sq, dot");
+    }
+}

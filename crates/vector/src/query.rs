@@ -44,8 +44,9 @@ impl PreparedQuery {
 
     /// A vector to compute distances to, of any values and length; NaN and infinities follow IEEE 754.
     pub fn for_distance(distance: Distance, values: &[f64]) -> Self {
-        let norm = kernel::pair_sums(values, values).norm_a;
-        Self { distance, values: values.to_vec(), groups: kernel::pad(values), norm }
+        let groups = kernel::pad(values);
+        let norm = kernel::dot(&groups, &groups);
+        Self { distance, values: values.to_vec(), groups, norm }
     }
 
     /// The number of values.

@@ -3,9 +3,8 @@
 use half::f16;
 use hyperslab_core::Element;
 
-use crate::kernel::{Isa, LANES, Lanes};
-use crate::search::GROUP;
-use crate::{Distance, PreparedQuery, TopK, distance, search};
+use crate::kernel::{self, Isa, LANES, Lanes, Widen};
+use crate::{PreparedQuery, TopK, distance, search};
 
 /// What the kernels need of an element type.
 pub(crate) trait Load: Element {
@@ -16,27 +15,20 @@ pub(crate) trait Load: Element {
     fn to_f64(self) -> f64;
 
     /// Converts one group of lanes.
-    fn load<I: Isa>(group: &[Self; LANES]) -> Lanes;
+    fn load<I: Isa>(group: &[Self; LANES]) -> I::Vector;
 }
 
 mod sealed {
-    use super::{Distance, GROUP, Lanes, PreparedQuery, TopK};
+    use super::{Lanes, PreparedQuery, TopK};
 
     /// The loops over rows, as methods of concrete types so that they are compiled in this crate: a generic
     /// function is compiled in the crate that calls it, with that crate's level of optimization.
     pub trait Loops: Sized {
         fn to_f64(values: &[Self]) -> Vec<f64>;
+        fn widen(rows: &[Self], dim: usize, out: &mut Vec<Lanes>);
         fn distances(rows: &[Self], query: &PreparedQuery, out: &mut [f64]);
-        fn pair_distances(distance: Distance, a: &[Self], b: &[Self], dim: usize, out: &mut [f64]);
         fn search(query: &PreparedQuery, rows: &[Self], first_row: u64, top: &mut TopK);
         fn search_indexed(query: &PreparedQuery, rows: &[Self], row_ids: &[u64], top: &mut TopK);
-        fn search_group(
-            queries: &[PreparedQuery; GROUP],
-            groups: &[[Lanes; GROUP]],
-            rows: &[Self],
-            first_row: u64,
-            tops: &mut [TopK; GROUP],
-        );
     }
 }
 
@@ -55,12 +47,14 @@ macro_rules! scalars {
                 values.iter().map(|v| Load::to_f64(*v)).collect()
             }
 
-            fn distances(rows: &[Self], query: &PreparedQuery, out: &mut [f64]) {
-                distance::distances_loop(rows, query, out);
+            fn widen(rows: &[Self], dim: usize, out: &mut Vec<Lanes>) {
+                let rows_len = rows.len().checked_div(dim).unwrap_or(0);
+                out.resize(rows_len * dim.div_ceil(LANES), [0.0; LANES]);
+                kernel::run(Widen { rows, dim, out });
             }
 
-            fn pair_distances(distance: Distance, a: &[Self], b: &[Self], dim: usize, out: &mut [f64]) {
-                distance::pairwise_loop(distance, a, b, dim, out);
+            fn distances(rows: &[Self], query: &PreparedQuery, out: &mut [f64]) {
+                distance::distances_loop(rows, query, out);
             }
 
             fn search(query: &PreparedQuery, rows: &[Self], first_row: u64, top: &mut TopK) {
@@ -70,16 +64,6 @@ macro_rules! scalars {
             fn search_indexed(query: &PreparedQuery, rows: &[Self], row_ids: &[u64], top: &mut TopK) {
                 search::search_loop(query, rows, top, |r| row_ids[r]);
             }
-
-            fn search_group(
-                queries: &[PreparedQuery; GROUP],
-                groups: &[[Lanes; GROUP]],
-                rows: &[Self],
-                first_row: u64,
-                tops: &mut [TopK; GROUP],
-            ) {
-                search::search_group_loop(queries, groups, rows, first_row, tops);
-            }
         }
     )*};
 }
@@ -87,7 +71,7 @@ macro_rules! scalars {
 scalars!(i8, i16, i32, i64, u8, u16, u32, u64, f16, f32, f64);
 
 macro_rules! loads {
-    ($($ty:ty),*) => {$(
+    ($($ty:ty, $from:ident;)*) => {$(
         impl Load for $ty {
             const ZERO: Self = 0 as $ty;
 
@@ -97,14 +81,18 @@ macro_rules! loads {
             }
 
             #[inline(always)]
-            fn load<I: Isa>(group: &[Self; LANES]) -> Lanes {
-                group.map(|v| v as f64)
+            fn load<I: Isa>(group: &[Self; LANES]) -> I::Vector {
+                I::$from(group)
             }
         }
     )*};
 }
 
-loads!(i8, i16, i32, i64, u8, u16, u32, u64, f32, f64);
+loads! {
+    i8, from_i8; i16, from_i16; i32, from_i32; i64, from_i64;
+    u8, from_u8; u16, from_u16; u32, from_u32; u64, from_u64;
+    f32, from_f32; f64, from_f64;
+}
 
 impl Load for f16 {
     const ZERO: Self = f16::ZERO;
@@ -115,8 +103,8 @@ impl Load for f16 {
     }
 
     #[inline(always)]
-    fn load<I: Isa>(group: &[Self; LANES]) -> Lanes {
-        I::widen(group)
+    fn load<I: Isa>(group: &[Self; LANES]) -> I::Vector {
+        I::from_f16(group)
     }
 }
 

@@ -2,16 +2,17 @@
 
 use hyperslab_core::{Error, Result};
 
-use crate::distance::{BATCH, check_dim, scores};
-use crate::kernel::Lanes;
+use crate::distance::{BATCH, check_dim, scores, tile_scores};
+use crate::kernel::{GROUP, LANES, Lanes};
 use crate::scalar::Load;
 use crate::{Hit, Metric, PreparedQuery, Scalar, TopK};
 
-/// How many queries are computed at once, for one conversion of a row.
-pub(crate) const GROUP: usize = 4;
+/// The bytes of a tile of converted rows, against which all queries are run: two thirds of a first-level
+/// cache of 48 KiB.
+const TILE_BYTES: usize = 32 << 10;
 
-/// The bytes of a tile of rows, against which all queries are run: half of a small first-level cache.
-const TILE_BYTES: usize = 16 << 10;
+/// The fewest rows of a tile, whatever their length: a query is read once per tile.
+const TILE_ROWS: usize = 8;
 
 /// More threads than this are not started, whatever is asked for.
 const MAX_THREADS: usize = 256;
@@ -101,17 +102,19 @@ pub fn search_blocks<T: Scalar>(
     for (query, top) in queries.iter().zip(tops.iter()) {
         check(query, rows.len(), dim, top)?;
     }
-    // Queries of one metric may be computed together; the others are computed alone.
-    let (groups, alone) = queries.as_chunks::<GROUP>();
-    let groups: Vec<_> = groups.iter().map(interleave).collect();
-    let (group_tops, alone_tops) = tops.as_chunks_mut::<GROUP>();
-    let tile = (TILE_BYTES / (dim * size_of::<T>())).clamp(1, BATCH);
-    for (t, rows) in rows.chunks(tile * dim).enumerate() {
-        let first_row = first_row + (t * tile) as u64;
-        let together = queries.as_chunks::<GROUP>().0.iter().zip(&groups).zip(group_tops.iter_mut());
-        for ((queries, groups), tops) in together {
+    let (grouped, alone) = queries.as_chunks();
+    let (grouped_tops, alone_tops) = tops.as_chunks_mut();
+    let groups: Vec<_> = grouped.iter().map(interleave).collect();
+    let mut tile = Vec::new();
+    let tile_rows = (TILE_BYTES / size_of::<Lanes>() / dim.div_ceil(LANES)).clamp(TILE_ROWS, BATCH);
+    for (t, rows) in rows.chunks(tile_rows * dim).enumerate() {
+        let first_row = first_row + (t * tile_rows) as u64;
+        if groups.iter().any(Option::is_some) {
+            T::widen(rows, dim, &mut tile);
+        }
+        for ((queries, groups), tops) in grouped.iter().zip(&groups).zip(grouped_tops.iter_mut()) {
             match groups {
-                Some(groups) => T::search_group(queries, groups, rows, first_row, tops),
+                Some(groups) => search_tile(queries, groups, &tile, first_row, tops),
                 None => search_each(queries, rows, first_row, tops),
             }
         }
@@ -182,14 +185,11 @@ pub fn top_k<T: Scalar>(
 /// The one loop: scores of a batch, then the heap.
 #[inline(always)]
 pub(crate) fn search_loop<T: Load>(query: &PreparedQuery, rows: &[T], top: &mut TopK, row_id: impl Fn(usize) -> u64) {
-    let groups = query.groups().as_chunks().0;
-    let mut batch = [[0.0]; BATCH];
+    let mut batch = [0.0; BATCH];
     for (b, rows) in rows.chunks(BATCH * query.dim()).enumerate() {
         let batch = &mut batch[..rows.len() / query.dim()];
-        scores(rows, [query], groups, batch);
-        for (r, [score]) in batch.iter().enumerate() {
-            top.push(*score, row_id(b * BATCH + r));
-        }
+        scores(rows, query, batch);
+        top.push_batch(batch, |r| row_id(b * BATCH + r));
     }
 }
 
@@ -199,21 +199,19 @@ fn search_each<T: Scalar>(queries: &[PreparedQuery], rows: &[T], first_row: u64,
     }
 }
 
-/// At most [`BATCH`] rows against queries whose groups are interleaved.
-pub(crate) fn search_group_loop<T: Load>(
+/// At most [`BATCH`] padded rows against queries whose groups are interleaved.
+fn search_tile(
     queries: &[PreparedQuery; GROUP],
     groups: &[[Lanes; GROUP]],
-    rows: &[T],
+    rows: &[Lanes],
     first_row: u64,
     tops: &mut [TopK; GROUP],
 ) {
-    let mut batch = [[0.0; GROUP]; BATCH];
-    let batch = &mut batch[..rows.len() / queries[0].dim()];
-    scores(rows, queries.each_ref(), groups, batch);
-    for (r, scores) in batch.iter().enumerate() {
-        for (top, score) in tops.iter_mut().zip(scores) {
-            top.push(*score, first_row + r as u64);
-        }
+    let count = rows.len() / groups.len();
+    let mut batch = [[0.0; BATCH]; GROUP];
+    tile_scores(rows, queries, groups, batch.each_mut().map(|batch| &mut batch[..count]));
+    for (top, batch) in tops.iter_mut().zip(&batch) {
+        top.push_batch(&batch[..count], |r| first_row + r as u64);
     }
 }
 
@@ -241,3 +239,7 @@ fn check(query: &PreparedQuery, len: usize, dim: usize, top: &TopK) -> Result<()
     }
     Ok(())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests;

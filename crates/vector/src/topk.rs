@@ -86,6 +86,21 @@ impl TopK {
         }
     }
 
+    /// Offers several rows. Most batches of a long scan hold no row that is kept, which is seen from one
+    /// pass of comparisons.
+    pub(crate) fn push_batch(&mut self, scores: &[f64], row: impl Fn(usize) -> u64) {
+        // Is NaN, and no score worse, until there are k rows and unless the worst of them is a NaN.
+        let threshold = self.threshold().unwrap_or(f64::NAN);
+        let sign = if self.metric.larger_is_better() { -1.0 } else { 1.0 };
+        let worse = scores.iter().filter(|score| *score * sign > threshold * sign).count();
+        if worse == scores.len() {
+            return;
+        }
+        for (i, score) in scores.iter().enumerate() {
+            self.push(*score, row(i));
+        }
+    }
+
     #[cold]
     fn keep(&mut self, ranked: Ranked) {
         if self.heap.len() < self.k {
@@ -150,3 +165,7 @@ fn score(metric: Metric, key: u64) -> f64 {
     let score = f64::from_bits(if key & SIGN == 0 { !key } else { key & !SIGN });
     if metric.larger_is_better() { -score + 0.0 } else { score }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+mod tests;

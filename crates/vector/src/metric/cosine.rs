@@ -20,7 +20,7 @@ const SAFE: std::ops::RangeInclusive<f64> = 1e-140..=1e140;
 /// Whether [`similarity`] may be used for a squared norm; otherwise it takes [`scaled_similarity`].
 #[inline]
 pub(crate) fn is_safe(norm: f64) -> bool {
-    SAFE.contains(&norm)
+    (norm >= *SAFE.start()) & (norm <= *SAFE.end())
 }
 
 /// The similarity from the inner product and the two squared norms, both [safe](is_safe).
@@ -41,9 +41,8 @@ pub(crate) fn scaled_similarity(a: &[f64], b: &[f64]) -> f64 {
         (true, false) | (false, true) => return 0.0,
         (false, false) => {}
     }
-    let (a, b) = (scale(a, largest_a), scale(b, largest_b));
-    let sums = kernel::pair_sums(&a, &b);
-    similarity(sums.dot, sums.norm_a, sums.norm_b)
+    let (a, b) = (kernel::pad(&scale(a, largest_a)), kernel::pad(&scale(b, largest_b)));
+    similarity(kernel::dot(&a, &b), kernel::dot(&a, &a), kernel::dot(&b, &b))
 }
 
 /// The largest magnitude; NaN if there is one.
