@@ -2,7 +2,7 @@
 
 mod field;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -164,17 +164,29 @@ impl Array {
         let missing = || Error::corrupt(format!("no shard of array {:?} holds row {row}", self.name().to_string()));
         let run = runs.partition_point(|run| run.start <= row).checked_sub(1).and_then(|i| runs.get(i));
         let run = run.filter(|run| row < run.end()).ok_or_else(missing)?;
-        if run.shards.is_empty() {
+        if run.ranges.is_empty() {
             return Ok(Piece { rows: run.start..run.end(), bytes: None });
         }
-        if run.shards.len() > 1
-            && let Some(bytes) = self.map(&run.ranges())?
+        if run.ranges.len() > 1
+            && let Some(bytes) = self.map(&run.ranges)?
         {
             return Ok(Piece { rows: run.start..run.end(), bytes: Some(bytes) });
         }
         let (start, end, range) = run.shard(row).ok_or_else(missing)?;
         let bytes = self.map(std::slice::from_ref(range))?.ok_or_else(missing)?;
         Ok(Piece { rows: start..end, bytes: Some(bytes) })
+    }
+
+    /// As [`piece`](Self::piece), with the pieces that one call came by before.
+    fn kept_piece(&self, kept: &mut BTreeMap<u64, Piece>, runs: &[Run], row: u64) -> Result<Piece> {
+        if let Some((_, piece)) = kept.range(..=row).next_back()
+            && piece.rows.contains(&row)
+        {
+            return Ok(piece.clone());
+        }
+        let piece = self.piece(runs, row)?;
+        kept.insert(piece.rows.start, piece.clone());
+        Ok(piece)
     }
 
     /// The raw bytes of rows, and how many of them were copied.
@@ -211,10 +223,10 @@ impl Array {
         let Some(parts) = runs.get(first..end) else { return Ok(None) };
         let joins = parts.iter().rev().skip(1).all(|run| run.whole_pages);
         let (Some(start), true) = (parts.first().map(|run| run.start), joins) else { return Ok(None) };
-        if parts.iter().any(|run| run.shards.is_empty()) {
+        if parts.iter().any(|run| run.ranges.is_empty()) {
             return Ok(None);
         }
-        let ranges: Vec<FileRange> = parts.iter().flat_map(Run::ranges).collect();
+        let ranges: Vec<FileRange> = parts.iter().flat_map(|run| run.ranges.iter().cloned()).collect();
         let Some(buffer) = self.map(&ranges)? else { return Ok(None) };
         let (skip, len) = (bytes_of(rows.start - start, row_bytes)?, bytes_of(rows.end - rows.start, row_bytes)?);
         Ok(Some(buffer.slice_with_length(skip, len)))
@@ -271,10 +283,11 @@ impl ArraySource for Array {
         }
         if row_bytes > 0 {
             let runs = self.state.runs_of(field);
+            let mut pieces = BTreeMap::new();
             let mut piece = Piece { rows: 0..0, bytes: None };
             for &row in rows {
                 if !piece.rows.contains(&row) {
-                    piece = self.piece(&runs, row)?;
+                    piece = self.kept_piece(&mut pieces, &runs, row)?;
                 }
                 let start = bytes_of(row - piece.rows.start, row_bytes)?;
                 match piece.bytes.as_ref().map(|b| b.as_slice().get(start..start + row_bytes)) {

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use entry::{Entry, SyncMode, WRITER, damaged};
 use files::LogFiles;
+use seal::{seal, unseal};
 
 use crate::Storage;
 use crate::action::Crc;
@@ -189,8 +190,7 @@ impl Log {
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
                 done => done?,
             }
-            let text = serde_json::to_vec(&hint).map_err(|e| Error::invalid("writing the hint").because(e))?;
-            self.storage.replace(LAST_CHECKPOINT, &text)?;
+            self.storage.replace(LAST_CHECKPOINT, &seal(&hint)?.0)?;
             upkeep.older.push(upkeep.hint.version);
             upkeep.hint = hint;
         }
@@ -243,7 +243,8 @@ fn relisted<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
 
 /// The hint, or `None` where it is not there or not readable: nothing depends on it.
 fn read_hint(storage: &dyn Storage) -> Result<Option<Hint>> {
-    Ok(storage.read(LAST_CHECKPOINT)?.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+    let text = storage.read(LAST_CHECKPOINT)?.and_then(|bytes| unseal(&bytes).ok());
+    Ok(text.and_then(|(text, _)| serde_json::from_str(&text).ok()))
 }
 
 fn load(storage: &dyn Storage) -> Result<(State, Upkeep)> {

@@ -22,8 +22,10 @@ const KEPT_MAPS: usize = 1024;
 pub(crate) struct Run {
     pub start: u64,
     pub rows: u64,
-    /// The first row of each shard and its bytes; empty for zeros.
-    pub shards: Vec<(u64, FileRange)>,
+    /// The first row of each shard…
+    starts: Vec<u64>,
+    /// …and its bytes. Empty for zeros.
+    pub ranges: Vec<FileRange>,
     /// Whether a map of what follows can join on.
     pub whole_pages: bool,
 }
@@ -33,15 +35,12 @@ impl Run {
         self.start + self.rows
     }
 
-    pub(crate) fn ranges(&self) -> Vec<FileRange> {
-        self.shards.iter().map(|(_, range)| range.clone()).collect()
-    }
-
     /// The rows of the shard that holds `row`, and its bytes.
     pub(crate) fn shard(&self, row: u64) -> Option<(u64, u64, &FileRange)> {
-        let next = self.shards.partition_point(|(start, _)| *start <= row);
-        let (start, range) = self.shards.get(next.checked_sub(1)?)?;
-        let end = self.shards.get(next).map_or(self.end(), |(start, _)| *start);
+        let next = self.starts.partition_point(|start| *start <= row);
+        let index = next.checked_sub(1)?;
+        let (start, range) = (self.starts.get(index)?, self.ranges.get(index)?);
+        let end = self.starts.get(next).copied().unwrap_or(self.end());
         Some((*start, end, range))
     }
 }
@@ -53,7 +52,13 @@ pub(crate) fn runs(array: &ArrayState, field: usize) -> Vec<Run> {
     for segment in array.segments() {
         let shards = segment.shards.get(field).map(Vec::as_slice).unwrap_or_default();
         if shards.is_empty() && segment.rows > 0 {
-            runs.push(Run { start: base, rows: segment.rows, shards: Vec::new(), whole_pages: false });
+            runs.push(Run {
+                start: base,
+                rows: segment.rows,
+                starts: Vec::new(),
+                ranges: Vec::new(),
+                whole_pages: false,
+            });
         }
         for shard in shards {
             add_shard(&mut runs, array, base, shard);
@@ -65,18 +70,21 @@ pub(crate) fn runs(array: &ArrayState, field: usize) -> Vec<Run> {
 
 fn add_shard(runs: &mut Vec<Run>, array: &ArrayState, base: u64, shard: &Shard) {
     let path = layout::array_file(array.id.0, &shard.file);
-    let range = (base + shard.start, FileRange { path, offset: shard.offset, len: shard.bytes });
+    let range = FileRange { path, offset: shard.offset, len: shard.bytes };
+    let start = base + shard.start;
     let joins = shard.offset.is_multiple_of(layout::PAGE);
     match runs.last_mut() {
-        Some(run) if run.whole_pages && joins && run.shards.len() < RUN_SHARDS => {
+        Some(run) if run.whole_pages && joins && run.ranges.len() < RUN_SHARDS => {
             run.rows += shard.rows;
-            run.shards.push(range);
+            run.starts.push(start);
+            run.ranges.push(range);
             run.whole_pages = shard.is_whole_pages();
         }
         _ => runs.push(Run {
-            start: range.0,
+            start,
             rows: shard.rows,
-            shards: vec![range],
+            starts: vec![start],
+            ranges: vec![range],
             whole_pages: shard.is_whole_pages(),
         }),
     }

@@ -59,7 +59,7 @@ impl LogFiles {
             } else if let Some(pack) = packs.find(|p| *p.end() >= next)
                 && pack.contains(&next)
             {
-                next = pack.end() + 1;
+                next = pack.end().saturating_add(1);
             } else {
                 return Err(missing(next));
             }

@@ -132,12 +132,15 @@ impl Transaction {
     fn publish(&mut self, newest: &State, rows: Vec<Action>, durability: Durability) -> Result<()> {
         let mut actions = std::mem::take(&mut self.actions);
         actions.extend(rows.into_iter().map(|action| with_new_id(action, newest)));
+        // Later than any before, whatever the clock says.
+        let time = newest.time.checked_add(1).map(|next| next.max(now()));
+        let time = time.ok_or_else(|| Error::corrupt("the time of the newest version is the last that there is"))?;
         let entry = Entry {
             version: newest.version + 1,
             base: self.base.version(),
             txn: self.id,
             prev: newest.chain,
-            time: now().max(newest.time + 1),
+            time,
             sync: SyncMode::from(durability),
             writer: WRITER.to_owned(),
             message: self.message.take(),

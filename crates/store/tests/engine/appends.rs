@@ -45,9 +45,40 @@ fn numpy_can_load_every_shard_after_any_commit() {
 }
 
 #[test]
+fn every_version_s_checksums_are_those_of_its_bytes() {
+    for in_place in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let local = Arc::new(LocalStorage::open(folder.path(), false, Some(in_place)).unwrap());
+        let store = Store::on(local, options(Durability::Os)).unwrap();
+        create(&store, "a", 8192, 10);
+        let mut total = 10;
+        for n in [1, 10, 2000, 24, 1_200_000, 5] {
+            append(&store, "a", total, n);
+            total += n;
+        }
+        let mut checked = 0;
+        for version in 1..=7 {
+            let entry = std::fs::read(folder.path().join(format!("_log/{version:020}.json"))).unwrap();
+            let entry: serde_json::Value = serde_json::from_slice(&entry).unwrap();
+            for (_, action) in entry["actions"].as_array().unwrap().iter().flat_map(|a| a.as_object().unwrap()) {
+                for shard in action["shards"].as_array().into_iter().flatten() {
+                    let name =
+                        format!("arrays/{}/{}", action["array"].as_str().unwrap(), shard["file"].as_str().unwrap());
+                    let bytes = std::fs::read(folder.path().join(name)).unwrap();
+                    let committed = &bytes[4096..][..shard["bytes"].as_u64().unwrap() as usize];
+                    assert_eq!(shard["crc32c"], format!("{:08x}", crc32c::crc32c(committed)), "{shard}");
+                    checked += 1;
+                }
+            }
+        }
+        assert!(checked > 100, "{checked}");
+    }
+}
+
+#[test]
 fn small_appends_fill_the_open_shard_also_after_a_large_one() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open_with(folder.path(), options(Durability::Os)).unwrap();
+    let store = in_folder(folder.path());
     create(&store, "a", 256 << 20, 1_200_000);
     for n in 0..20 {
         append(&store, "a", 1_200_000 + n * 100, 100);
@@ -63,8 +94,8 @@ fn where_files_cannot_grow_every_append_is_a_segment() {
     let folder = tempfile::tempdir().unwrap();
     let local = Arc::new(LocalStorage::open(folder.path(), false, Some(false)).unwrap());
     drop(Store::on(local, options(Durability::Os)).unwrap());
-    // What the store was made with stays, wherever it is opened.
-    let store = Store::open_with(folder.path(), options(Durability::Os)).unwrap();
+    // What the store was made with stays, however it is opened.
+    let store = in_folder(folder.path());
     create(&store, "a", 1 << 20, 5);
     append(&store, "a", 5, 5);
     append(&store, "a", 10, 5);
@@ -84,7 +115,7 @@ fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
 #[test]
 fn several_fields_stay_side_by_side() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open_with(folder.path(), options(Durability::Os)).unwrap();
+    let store = in_folder(folder.path());
     let mut tx = store.begin().unwrap();
     tx.create("t", pairs(), ArrayOptions { shard_bytes: 16384 }).unwrap();
     tx.commit().unwrap();
@@ -153,7 +184,7 @@ fn arrays_that_cannot_be_are_not_created() {
 #[test]
 fn a_source_is_copied_whole_also_onto_itself() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open_with(folder.path(), options(Durability::Os)).unwrap();
+    let store = in_folder(folder.path());
     create(&store, "a", 1 << 20, 2_000_000);
     let source = array(&store, "a");
     let mut tx = store.begin().unwrap();
@@ -195,7 +226,7 @@ impl ArraySource for Endless {
 #[test]
 fn a_large_source_is_read_in_small_pieces() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open_with(folder.path(), options(Durability::Os)).unwrap();
+    let store = in_folder(folder.path());
     let fields = vec![FieldSpec::new("value", DType::UInt8, vec![100]).unwrap()];
     let source = Endless(fields.clone(), 1_000_000);
     let mut tx = store.begin().unwrap();

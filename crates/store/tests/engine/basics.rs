@@ -1,22 +1,16 @@
 //! Create, append, read, reopen.
 
-use hyperslab_core::{ArraySource, DType, ErrorKind, FieldSpec};
+use hyperslab_core::{ArraySource, ErrorKind};
 use hyperslab_store::{ArrayOptions, Store};
-use ndarray::{Array2, array};
+use ndarray::array;
 
-fn fields() -> Vec<FieldSpec> {
-    vec![FieldSpec::new("value", DType::Float32, vec![2]).unwrap()]
-}
-
-fn rows(start: usize, n: usize) -> Array2<f32> {
-    Array2::from_shape_fn((n, 2), |(i, j)| ((start + i) * 2 + j) as f32)
-}
+use crate::common::*;
 
 #[test]
 fn create_append_reopen() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("demo.slab");
-    let store = Store::open(&path).unwrap();
+    let store = in_folder(&path);
     assert_eq!(store.snapshot().unwrap().version(), 0);
     let mut tx = store.begin().unwrap();
     tx.create("points", fields(), ArrayOptions::default()).unwrap();
@@ -28,7 +22,7 @@ fn create_append_reopen() {
         tx.append_ndarray("points", &rows(n * 3, 3)).unwrap();
         assert_eq!(tx.commit().unwrap(), n as u64 + 1);
     }
-    for store in [store, Store::open(&path).unwrap()] {
+    for store in [store, in_folder(&path)] {
         let points = store.snapshot().unwrap().array("points").unwrap();
         assert_eq!(points.rows(), 900);
         let view = points.field("value").unwrap().view::<f32>().unwrap();
@@ -41,9 +35,6 @@ fn create_append_reopen() {
         old.array("points").unwrap().field("value").unwrap().view::<f32>().unwrap().as_slice(),
         rows(0, 3).as_slice().unwrap()
     );
-    let mut names: Vec<_> = std::fs::read_dir(path.join("_log")).unwrap().map(|e| e.unwrap().file_name()).collect();
-    names.sort();
-    println!("{names:?}");
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! What the tests share.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyperslab_core::{DType, FieldSpec};
-use hyperslab_store::{Array, ArrayOptions, Durability, OpenOptions, Storage, Store};
+use hyperslab_store::{Array, ArrayOptions, Durability, LocalStorage, OpenOptions, Storage, Store};
 use ndarray::Array2;
 
 pub(crate) fn options(durability: Durability) -> OpenOptions {
@@ -13,6 +14,11 @@ pub(crate) fn options(durability: Durability) -> OpenOptions {
 
 pub(crate) fn on(storage: &Arc<impl Storage + 'static>, durability: Durability) -> Store {
     Store::on(storage.clone(), options(durability)).unwrap()
+}
+
+/// A store in a folder in which files grow in place, whatever file system the test runs on.
+pub(crate) fn in_folder(path: impl AsRef<Path>) -> Store {
+    on(&Arc::new(LocalStorage::open(path, false, Some(true)).unwrap()), Durability::Os)
 }
 
 /// One field of two floats a row.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hyperslab_core::{Error, ErrorKind};
-use hyperslab_store::{Durability, OpenOptions, Store};
+use hyperslab_store::{OpenOptions, Store};
 
 use crate::common::*;
 
@@ -11,7 +11,7 @@ use crate::common::*;
 fn store(versions: u64) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("demo.slab");
-    let store = Store::open_with(&path, options(Durability::Os)).unwrap();
+    let store = in_folder(&path);
     create(&store, "a", 1 << 20, 1);
     (1..versions as usize).for_each(|n| {
         append(&store, "a", n, 1);
@@ -228,7 +228,7 @@ fn a_damaged_checkpoint_is_passed_over_while_the_entries_are_whole() {
 #[test]
 fn the_hint_may_be_anything() {
     let (_folder, path) = store(20);
-    for hint in [&b""[..], b"garbage", b"{\"version\":0,\"bytes\":0,\"log_bytes\":0}"] {
+    for hint in [&b""[..], b"garbage", b"{\"version\":900,\"bytes\":0,\"log_bytes\":0}"] {
         std::fs::write(path.join("_log/_last_checkpoint"), hint).unwrap();
         assert_eq!(array(&Store::open(&path).unwrap(), "a").rows(), 20);
     }
@@ -322,7 +322,7 @@ fn an_open_store_notices_that_its_log_is_gone_or_altered() {
 fn a_handle_far_behind_catches_up_through_packs() {
     let (_folder, path) = store(5);
     let open = Store::open(&path).unwrap();
-    let other = Store::open_with(&path, options(Durability::Os)).unwrap();
+    let other = in_folder(&path);
     (5..400).for_each(|n| {
         append(&other, "a", n, 1);
     });

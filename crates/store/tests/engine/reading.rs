@@ -25,7 +25,7 @@ fn read(array: &Array, rows: std::ops::Range<u64>) -> (Vec<f32>, u64) {
 #[test]
 fn a_view_is_contiguous_over_many_shards_and_segments() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open_with(folder.path(), options(Durability::Os)).unwrap();
+    let store = in_folder(folder.path());
     // 512 rows a shard, 2048 a segment.
     create(&store, "a", 4096, 100);
     append(&store, "a", 100, 20_000);
