@@ -1,1 +1,17 @@
 //! Search: one logical node whose query is an input plan, and its execution.
+//!
+//! `top_k`, and `ORDER BY distance LIMIT k` through a [rule](crate::optimizer), are this one node: the rows of an input
+//! plan are ranked by the distance of their vectors to the vectors of a query plan. A literal, a parameter or a
+//! subquery makes no difference, since each is a plan. What ranking does not need is fetched for the winners only, by
+//! their row numbers.
+
+mod exec;
+mod lineage;
+mod logical;
+mod planner;
+mod rank;
+mod stream;
+
+pub(crate) use lineage::origin;
+pub(crate) use logical::{Order, Output, Search, vector_column};
+pub(crate) use planner::SearchPlanner;

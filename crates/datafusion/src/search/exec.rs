@@ -1,0 +1,192 @@
+//! The physical search.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, ScalarValue, Statistics, internal_err};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::expressions::{Column, Literal};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, InputDistributionRequirements, Partitioning,
+    PlanProperties,
+};
+use hyperslab_core::ArraySource;
+
+use super::logical::{Order, Output, count_of};
+use super::stream;
+
+/// Where an output column comes from, by index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ExecColumn {
+    QueryRow,
+    Rank,
+    Score,
+    /// A column of the input.
+    Input(usize),
+    /// A field of the source.
+    Field(usize),
+}
+
+/// What a search is made of.
+#[derive(Debug, Clone)]
+pub(super) struct Parts {
+    pub(super) input: Arc<dyn ExecutionPlan>,
+    pub(super) query: Arc<dyn ExecutionPlan>,
+    /// The input's column of vectors.
+    pub(super) value: usize,
+    /// The input's `row`.
+    pub(super) row: Option<usize>,
+    pub(super) columns: Vec<ExecColumn>,
+    /// The array whose rows the input's `row` are, where that is known.
+    pub(super) source: Option<Arc<dyn ArraySource>>,
+    pub(super) k: Arc<dyn PhysicalExpr>,
+    pub(super) order: Order,
+    pub(super) output: Output,
+    pub(super) schema: SchemaRef,
+}
+
+/// Ranks the rows of its input, each partition in a task of its own, and fetches what ranking did not need for the
+/// winners. The metrics tell `rows_ranked`, `rows_fetched` and `bytes_fetched`.
+#[derive(Debug, Clone)]
+pub(super) struct SearchExec {
+    parts: Parts,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl SearchExec {
+    pub(super) fn new(parts: Parts) -> Self {
+        let schema = Arc::clone(&parts.schema);
+        let name = match parts.output {
+            Output::Ranked => Some("rank"),
+            // Rows of one query come in order of `row`, and their row is the input's.
+            Output::PerQuery | Output::Rows => None,
+        };
+        let sorted = name.and_then(|name| Some((name, schema.index_of(name).ok()?)));
+        let order = sorted.map(|(name, i)| vec![PhysicalSortExpr::new_default(Arc::new(Column::new(name, i)))]);
+        let equivalence = EquivalenceProperties::new_with_orderings(schema, order);
+        let properties = PlanProperties::new(
+            equivalence,
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        );
+        Self { parts, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
+    }
+
+    fn literal_k(&self) -> Option<usize> {
+        count_of(self.parts.k.downcast_ref::<Literal>()?.value()).ok()
+    }
+}
+
+impl DisplayAs for SearchExec {
+    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Parts { input, value, order, k, columns, schema, source, .. } = &self.parts;
+        let vectors = input.schema();
+        let vectors = vectors.fields().get(*value).map_or("?", |f| f.name().as_str());
+        write!(f, "SearchExec: {vectors}, {order}, k={k}")?;
+        if self.parts.output == Output::PerQuery {
+            f.write_str(", per query")?;
+        }
+        let late = schema.fields().iter().zip(columns).filter(|(_, c)| matches!(c, ExecColumn::Field(_)));
+        let late: Vec<_> = late.map(|(f, _)| f.name().as_str()).collect();
+        if source.is_some() && !late.is_empty() {
+            write!(f, ", fetched by row=[{}]", late.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl ExecutionPlan for SearchExec {
+    fn name(&self) -> &str {
+        "SearchExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.parts.input, &self.parts.query]
+    }
+
+    fn input_distribution_requirements(&self) -> InputDistributionRequirements {
+        let query = Distribution::SinglePartition;
+        InputDistributionRequirements::new(vec![Distribution::UnspecifiedDistribution, query])
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        // The scan has cut the array already.
+        vec![false, false]
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        f(&self.parts.k)
+    }
+
+    #[expect(deprecated, reason = "required until the trait drops it")]
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        let Ok([input, query]) = <[_; 2]>::try_from(children) else {
+            return internal_err!("a search has two inputs");
+        };
+        Ok(Arc::new(Self::new(Parts { input, query, ..self.parts.clone() })))
+    }
+
+    #[expect(deprecated, reason = "statistics_from_inputs calls it")]
+    fn partition_statistics(&self, _partition: Option<usize>) -> Result<Arc<Statistics>> {
+        let mut statistics = Statistics::new_unknown(&self.parts.schema);
+        if let (Some(k), true) = (self.literal_k(), self.parts.output != Output::PerQuery) {
+            statistics.num_rows = Precision::Inexact(k);
+        }
+        Ok(Arc::new(statistics))
+    }
+
+    fn try_swapping_with_projection(&self, projection: &ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let mut fields = vec![];
+        let mut columns = vec![];
+        for output in projection.expr() {
+            let column = output.expr.downcast_ref::<Column>().filter(|c| c.name() == output.alias);
+            let Some(i) = column.map(Column::index) else { return Ok(None) };
+            let (Some(field), Some(from)) = (self.parts.schema.fields().get(i), self.parts.columns.get(i)) else {
+                return Ok(None);
+            };
+            fields.push(Arc::clone(field));
+            columns.push(*from);
+        }
+        if columns.len() == self.parts.columns.len() {
+            return Ok(None);
+        }
+        let schema = Arc::new(Schema::new_with_metadata(fields, self.parts.schema.metadata().clone()));
+        Ok(Some(Arc::new(Self::new(Parts { columns, schema, ..self.parts.clone() }))))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        if partition != 0 {
+            return internal_err!("a search has one partition, not {partition}");
+        }
+        stream::start(self.parts.clone(), &self.metrics, context)
+    }
+}
+
+/// The number of rows to return, once it can be computed.
+pub(super) fn evaluate_k(k: &Arc<dyn PhysicalExpr>) -> Result<usize> {
+    use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
+    let options = RecordBatchOptions::new().with_row_count(Some(1));
+    let one_row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options)?;
+    let value = k.evaluate(&one_row)?.into_array(1)?;
+    count_of(&ScalarValue::try_from_array(&value, 0)?)
+}

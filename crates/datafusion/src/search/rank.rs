@@ -1,0 +1,205 @@
+//! Choosing the k best of rows that come in batches.
+
+use std::collections::BinaryHeap;
+
+use datafusion::common::Result;
+use hyperslab_vector::{
+    Distance, Hit, Metric, PreparedQuery, Scalar, TopK, distances, search_block, search_blocks, search_indexed,
+};
+
+use super::logical::Order;
+use crate::error::to_datafusion;
+use crate::functions::{is_null_of_zero, is_zero};
+use crate::vectors::{Vectors, each_number_type};
+
+/// Rows whose distances are computed before they are ranked.
+const BLOCK: usize = 1024;
+
+/// What rows are ranked by.
+#[derive(Debug)]
+pub(super) struct Ranking {
+    pub(super) order: Order,
+    pub(super) k: usize,
+    pub(super) queries: Vec<PreparedQuery>,
+}
+
+/// The numbers of the rows of a batch.
+#[derive(Clone, Copy)]
+pub(super) enum RowIds<'a> {
+    /// Consecutive, from this one on.
+    From(u64),
+    Each(&'a [u64]),
+}
+
+/// The best rows so far, of each query.
+pub(super) enum Best {
+    Metric(Vec<TopK>),
+    /// Of one query.
+    Sql(SqlTop),
+}
+
+impl Ranking {
+    /// No rows yet.
+    pub(super) fn best(&self) -> Best {
+        match (self.order, self.metric()) {
+            (_, Some(metric)) => Best::Metric(self.queries.iter().map(|_| TopK::new(self.k, metric)).collect()),
+            (Order::Sql { descending, .. }, None) => Best::Sql(SqlTop::new(self.k, descending)),
+            (Order::Metric(metric), None) => Best::Metric(vec![TopK::new(self.k, metric)]),
+        }
+    }
+
+    /// The metric whose order is the one asked for, NaN and NULL included.
+    fn metric(&self) -> Option<Metric> {
+        match self.order {
+            Order::Metric(metric) => Some(metric),
+            // These two are never NULL, and an ascending NaN is last.
+            Order::Sql { distance: Distance::L2, descending: false, .. } => Some(Metric::L2),
+            Order::Sql { distance: Distance::L2sq, descending: false, .. } => Some(Metric::L2sq),
+            Order::Sql { .. } => None,
+        }
+    }
+
+    /// Offers the vectors of a batch. One that is NULL never wins.
+    pub(super) fn offer(&self, vectors: &Vectors, ids: RowIds<'_>, best: &mut Best) -> Result<()> {
+        for run in vectors.runs() {
+            let ids = match ids {
+                RowIds::From(first) => RowIds::From(first + run.start as u64),
+                RowIds::Each(ids) => RowIds::Each(ids.get(run.clone()).unwrap_or_default()),
+            };
+            let dim = vectors.range(run.start).len();
+            let elements = vectors.range(run.start).start..vectors.range(run.end - 1).end;
+            each_number_type!(vectors.elements(), values => self.offer_run(&values[elements], dim, ids, best))?;
+        }
+        Ok(())
+    }
+
+    fn offer_run<T: Scalar>(&self, values: &[T], dim: usize, ids: RowIds<'_>, best: &mut Best) -> Result<()> {
+        match (best, ids, self.queries.as_slice()) {
+            (Best::Metric(tops), RowIds::From(first), [query]) => tops
+                .iter_mut()
+                .try_for_each(|top| search_block(query, values, dim, first, top))
+                .map_err(to_datafusion),
+            (Best::Metric(tops), RowIds::From(first), queries) => {
+                search_blocks(queries, values, dim, first, tops).map_err(to_datafusion)
+            }
+            (Best::Metric(tops), RowIds::Each(ids), queries) => queries
+                .iter()
+                .zip(tops)
+                .try_for_each(|(query, top)| search_indexed(query, values, dim, ids, top))
+                .map_err(to_datafusion),
+            (Best::Sql(top), ids, queries) => {
+                queries.iter().try_for_each(|query| offer_scores(query, values, dim, ids, top))
+            }
+        }
+    }
+}
+
+/// Offers what the distance function returns, row by row.
+fn offer_scores<T: Scalar>(
+    query: &PreparedQuery,
+    values: &[T],
+    dim: usize,
+    ids: RowIds<'_>,
+    top: &mut SqlTop,
+) -> Result<()> {
+    let mut scores = [0.0; BLOCK];
+    for (b, values) in values.chunks(BLOCK * dim.max(1)).enumerate() {
+        let scores = &mut scores[..values.len() / dim.max(1)];
+        distances(values, dim, query, scores).map_err(to_datafusion)?;
+        for (r, (&score, vector)) in scores.iter().zip(values.chunks(dim.max(1))).enumerate() {
+            let i = b * BLOCK + r;
+            let id = match ids {
+                RowIds::From(first) => first + i as u64,
+                RowIds::Each(ids) => ids.get(i).copied().unwrap_or_default(),
+            };
+            let null = is_null_of_zero(query.distance(), score, || is_zero(vector) || is_zero(query.values()));
+            top.push(if null { None } else { Some(score) }, id);
+        }
+    }
+    Ok(())
+}
+
+impl Best {
+    /// Adds the rows that another partition found.
+    pub(super) fn merge(&mut self, other: Best) {
+        match (self, other) {
+            (Best::Metric(tops), Best::Metric(others)) => {
+                tops.iter_mut().zip(others).for_each(|(top, other)| top.merge(other));
+            }
+            (Best::Sql(top), Best::Sql(other)) => top.merge(other),
+            // Of one ranking, both are of one kind.
+            _ => {}
+        }
+    }
+
+    pub(super) fn memory_size(&self) -> usize {
+        match self {
+            Best::Metric(tops) => tops.iter().map(TopK::memory_size).sum(),
+            Best::Sql(top) => top.numbers.memory_size() + 8 * (top.nans.capacity() + top.nulls.capacity()),
+        }
+    }
+
+    /// The rows of each query, best first.
+    pub(super) fn into_hits(self, order: Order) -> Vec<Vec<Hit>> {
+        match (self, order) {
+            (Best::Metric(tops), _) => tops.into_iter().map(TopK::into_sorted).collect(),
+            (Best::Sql(top), Order::Sql { descending, nulls_first, .. }) => {
+                vec![top.into_sorted(descending, nulls_first)]
+            }
+            (Best::Sql(top), Order::Metric(_)) => vec![top.into_sorted(false, false)],
+        }
+    }
+}
+
+/// The k first rows as SQL orders: numbers, NaN and NULL are kept apart, since their order to each other differs from a
+/// metric's.
+pub(super) struct SqlTop {
+    k: usize,
+    numbers: TopK,
+    /// The smallest rows of the kind, the largest of them on top.
+    nans: BinaryHeap<u64>,
+    nulls: BinaryHeap<u64>,
+}
+
+impl SqlTop {
+    fn new(k: usize, descending: bool) -> Self {
+        // Any metric of the direction: only its order is used.
+        let numbers = TopK::new(k, if descending { Metric::Dot } else { Metric::L2sq });
+        Self { k, numbers, nans: BinaryHeap::new(), nulls: BinaryHeap::new() }
+    }
+
+    fn push(&mut self, score: Option<f64>, row: u64) {
+        match score {
+            Some(score) if !score.is_nan() => self.numbers.push(score, row),
+            Some(_) => push_smallest(&mut self.nans, self.k, row),
+            None => push_smallest(&mut self.nulls, self.k, row),
+        }
+    }
+
+    fn merge(&mut self, other: Self) {
+        self.numbers.merge(other.numbers);
+        other.nans.into_iter().for_each(|row| push_smallest(&mut self.nans, self.k, row));
+        other.nulls.into_iter().for_each(|row| push_smallest(&mut self.nulls, self.k, row));
+    }
+
+    fn into_sorted(self, descending: bool, nulls_first: bool) -> Vec<Hit> {
+        let unordered = |rows: BinaryHeap<u64>| -> Vec<Hit> {
+            rows.into_sorted_vec().into_iter().map(|row| Hit { row, score: f64::NAN }).collect()
+        };
+        let (numbers, nans, nulls) = (self.numbers.into_sorted(), unordered(self.nans), unordered(self.nulls));
+        let values = if descending { [nans, numbers] } else { [numbers, nans] }.concat();
+        let mut all = if nulls_first { [nulls, values] } else { [values, nulls] }.concat();
+        all.truncate(self.k);
+        all
+    }
+}
+
+fn push_smallest(rows: &mut BinaryHeap<u64>, k: usize, row: u64) {
+    if rows.len() < k {
+        rows.push(row);
+    } else if let Some(mut largest) = rows.peek_mut()
+        && row < *largest
+    {
+        *largest = row;
+    }
+}

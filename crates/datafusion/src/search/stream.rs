@@ -1,0 +1,476 @@
+//! Running a search: queries in groups, partitions in tasks, winners in batches.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{
+    Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, UInt64Array,
+};
+use datafusion::arrow::compute::{concat_batches, take_record_batch};
+use datafusion::arrow::datatypes::Int64Type;
+use datafusion::common::runtime::JoinSet;
+use datafusion::common::{DataFusionError, Result, exec_err, internal_err};
+use datafusion::execution::memory_pool::MemoryConsumer;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::execution_plan::reset_plan_states;
+use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::stream::{self, StreamExt};
+use hyperslab_vector::PreparedQuery;
+
+use super::exec::{ExecColumn, Parts, evaluate_k};
+use super::logical::{Order, Output};
+use super::rank::{Best, Ranking, RowIds};
+use crate::error::to_datafusion;
+use crate::vectors::Vectors;
+
+/// Rows of an output batch.
+const OUTPUT_ROWS: usize = 8192;
+
+/// What the queries that run at once, and the rows they keep, may take before the memory pool is asked for more.
+const GROUP_BYTES: usize = 32 << 20;
+
+/// Queries that run at once, at most.
+const GROUP_QUERIES: usize = 1024;
+
+/// Rows with carried columns that a partition keeps before it drops those that cannot win.
+const CARRIED_ROWS: usize = 8192;
+
+/// Starts a search.
+pub(super) fn start(
+    parts: Parts,
+    metrics: &ExecutionPlanMetricsSet,
+    context: Arc<TaskContext>,
+) -> Result<SendableRecordBatchStream> {
+    let schema = Arc::clone(&parts.schema);
+    let counter = |name| MetricBuilder::new(metrics).counter(name, 0);
+    let queries = execute_stream(Arc::clone(&parts.query), Arc::clone(&context))?;
+    let run = Run {
+        k: 0,
+        queries: Queries { stream: queries, output: parts.output, batch: None, next: 0 },
+        winners: None,
+        groups: 0,
+        context,
+        baseline: BaselineMetrics::new(metrics, 0),
+        ranked: counter("rows_ranked"),
+        fetched: counter("rows_fetched"),
+        bytes_fetched: counter("bytes_fetched"),
+        parts,
+    };
+    let batches = stream::try_unfold(run, |mut run| async move {
+        let batch = run.next().await?;
+        Ok(batch.map(|batch| (batch, run)))
+    });
+    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
+}
+
+/// A search that runs.
+struct Run {
+    parts: Parts,
+    k: usize,
+    queries: Queries,
+    /// What is found and not yet given out.
+    winners: Option<Winners>,
+    groups: usize,
+    context: Arc<TaskContext>,
+    baseline: BaselineMetrics,
+    ranked: Count,
+    fetched: Count,
+    bytes_fetched: Count,
+}
+
+/// The rows found for a group of queries: one entry per row.
+#[derive(Default)]
+struct Winners {
+    query_rows: Vec<i64>,
+    ranks: Vec<i64>,
+    scores: Vec<f64>,
+    /// Their numbers, where rows are known by them.
+    rows: Vec<u64>,
+    /// The input's columns, where they were carried along.
+    carried: Option<RecordBatch>,
+    given: usize,
+}
+
+impl Run {
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(batch) = self.give()? {
+                self.baseline.record_output(batch.num_rows());
+                return Ok(Some(batch));
+            }
+            if !self.search_group().await? {
+                self.baseline.done();
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Searches for the next queries; false when there are none.
+    async fn search_group(&mut self) -> Result<bool> {
+        if self.groups == 0 {
+            self.k = evaluate_k(&self.parts.k)?;
+        }
+        let partitions = self.parts.input.output_partitioning().partition_count();
+        let per_query = self.k.min(1 << 20).saturating_mul(16 * (partitions + 1));
+        let room = |dim: usize| (GROUP_BYTES / (per_query + dim * 16)).clamp(1, GROUP_QUERIES);
+        let (query_rows, vectors) = match self.parts.output {
+            Output::PerQuery => self.queries.group(room).await?,
+            _ if self.groups > 0 => return Ok(false),
+            _ => self.queries.single().await?,
+        };
+        if vectors.is_empty() {
+            return Ok(false);
+        }
+        let prepare = |v: &Vec<f64>| match self.parts.order {
+            Order::Metric(metric) => PreparedQuery::new(metric, v).map_err(to_datafusion),
+            Order::Sql { distance, .. } => Ok(PreparedQuery::for_distance(distance, v)),
+        };
+        let queries = vectors.iter().map(prepare).collect::<Result<Vec<_>>>()?;
+        let ranking = Arc::new(Ranking { order: self.parts.order, k: self.k, queries });
+        if self.groups > 0 {
+            // Some plans run once only.
+            self.parts.input = reset_plan_states(Arc::clone(&self.parts.input))?;
+        }
+        self.groups += 1;
+        let found = self.rank(&ranking).await?;
+        let _timer = self.baseline.elapsed_compute().timer();
+        self.winners = Some(winners(found, &self.parts, &ranking, &query_rows)?);
+        Ok(true)
+    }
+
+    /// Ranks the input's partitions, each in its task. Dropping the future ends them.
+    async fn rank(&self, ranking: &Arc<Ranking>) -> Result<Found> {
+        let mut tasks = JoinSet::new();
+        for partition in 0..self.parts.input.output_partitioning().partition_count() {
+            let input = self.parts.input.execute(partition, Arc::clone(&self.context))?;
+            let task = Task {
+                input,
+                ranking: Arc::clone(ranking),
+                value: self.parts.value,
+                row: self.parts.row,
+                by_row: is_found_by_row(&self.parts),
+                ranked: self.ranked.clone(),
+                reservation: MemoryConsumer::new(format!("Search[{partition}]"))
+                    .register(self.context.memory_pool()),
+            };
+            tasks.spawn(task.run());
+        }
+        let mut all: Option<Found> = None;
+        while let Some(found) = tasks.join_next().await {
+            let found = found.map_err(|e| DataFusionError::ExecutionJoin(Box::new(e)))??;
+            match &mut all {
+                Some(all) => all.merge(found),
+                None => all = Some(found),
+            }
+        }
+        match all {
+            Some(all) => Ok(all),
+            None => Ok(Found::none(ranking, is_found_by_row(&self.parts))),
+        }
+    }
+
+    /// The next batch of what was found.
+    fn give(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(winners) = &mut self.winners else { return Ok(None) };
+        let range = winners.given..winners.scores.len().min(winners.given + OUTPUT_ROWS);
+        if range.is_empty() {
+            self.winners = None;
+            return Ok(None);
+        }
+        winners.given = range.end;
+        let rows = winners.rows.get(range.clone()).unwrap_or_default();
+        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.parts.columns.len());
+        let integers = |all: &[i64]| Arc::new(Int64Array::from_iter_values(all[range.clone()].iter().copied()));
+        let mut late = false;
+        for column in &self.parts.columns {
+            columns.push(match column {
+                ExecColumn::QueryRow => integers(&winners.query_rows),
+                ExecColumn::Rank => integers(&winners.ranks),
+                ExecColumn::Score => Arc::new(Float64Array::from(winners.scores[range.clone()].to_vec())),
+                ExecColumn::Input(i) => match &winners.carried {
+                    Some(carried) => carried.column(*i).slice(range.start, range.len()),
+                    None => Arc::new(Int64Array::from_iter_values(rows.iter().map(|&r| r.cast_signed()))),
+                },
+                ExecColumn::Field(field) => {
+                    let Some(source) = &self.parts.source else { return internal_err!("the searched array is lost") };
+                    let carried_rows;
+                    let rows = match (&winners.carried, self.parts.row) {
+                        (Some(carried), Some(row)) => {
+                            let numbers = carried.column(row).slice(range.start, range.len());
+                            carried_rows =
+                                numbers.as_primitive::<Int64Type>().values().iter().map(|r| r.cast_unsigned()).collect();
+                            &carried_rows
+                        }
+                        _ => rows,
+                    };
+                    late = true;
+                    let block = source.take(*field, rows).map_err(to_datafusion)?;
+                    self.bytes_fetched.add(usize::try_from(block.copied).unwrap_or(usize::MAX));
+                    block.array
+                }
+            });
+        }
+        if late {
+            self.fetched.add(range.len());
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(range.len()));
+        Ok(Some(RecordBatch::try_new_with_options(Arc::clone(&self.parts.schema), columns, &options)?))
+    }
+}
+
+/// Whether rows are known by their numbers alone, so that nothing else of them is kept.
+fn is_found_by_row(parts: &Parts) -> bool {
+    let only_row = |c: &ExecColumn| match c {
+        ExecColumn::Input(i) => Some(*i) == parts.row,
+        _ => true,
+    };
+    parts.source.is_some() && parts.row.is_some() && parts.columns.iter().all(only_row)
+}
+
+/// The query vectors, as the query plan gives them.
+struct Queries {
+    stream: SendableRecordBatchStream,
+    output: Output,
+    batch: Option<RecordBatch>,
+    next: usize,
+}
+
+impl Queries {
+    /// The one query. In [`Output::Rows`], none stands for NULL: a vector of NaN ranks no row before another.
+    async fn single(&mut self) -> Result<(Vec<i64>, Vec<Vec<f64>>)> {
+        let Some((_, vector)) = self.next().await? else {
+            if self.output == Output::Rows {
+                return Ok((vec![0], vec![vec![]]));
+            }
+            return exec_err!("the query returned no row, and one vector is needed");
+        };
+        if self.next().await?.is_some() {
+            return exec_err!(
+                "the query returned more than one row, and one vector is needed; queries => (…) asks many at once"
+            );
+        }
+        match vector {
+            Some(vector) => Ok((vec![0], vec![vector])),
+            None if self.output == Output::Rows => Ok((vec![0], vec![vec![]])),
+            None => exec_err!("the query vector is NULL or has an element that is"),
+        }
+    }
+
+    /// The next queries, as many as there is room for.
+    async fn group(&mut self, room: impl Fn(usize) -> usize) -> Result<(Vec<i64>, Vec<Vec<f64>>)> {
+        let (mut rows, mut vectors): (Vec<i64>, Vec<Vec<f64>>) = (vec![], vec![]);
+        while vectors.first().is_none_or(|v| vectors.len() < room(v.len())) {
+            let Some((row, vector)) = self.next().await? else { break };
+            let Some(vector) = vector else {
+                return exec_err!("the query vector of row {row} is NULL or has an element that is");
+            };
+            rows.push(row);
+            vectors.push(vector);
+        }
+        Ok((rows, vectors))
+    }
+
+    async fn next(&mut self) -> Result<Option<(i64, Option<Vec<f64>>)>> {
+        loop {
+            if let Some(batch) = self.batch.as_ref().filter(|b| self.next < b.num_rows()) {
+                let i = self.next;
+                self.next += 1;
+                let row = match self.output {
+                    Output::PerQuery if batch.column(0).is_null(i) => return exec_err!("the row of a query is NULL"),
+                    Output::PerQuery => batch.column(0).as_primitive::<Int64Type>().value(i),
+                    _ => 0,
+                };
+                let vectors = Vectors::try_new(batch.column(batch.num_columns() - 1))?;
+                let vector = if vectors.is_null(i) { None } else { Some(vectors.to_f64(i)?) };
+                return Ok(Some((row, vector)));
+            }
+            match self.stream.next().await.transpose()? {
+                Some(batch) => (self.batch, self.next) = (Some(batch), 0),
+                None => return Ok(None),
+            }
+        }
+    }
+}
+
+/// The best rows of one or more partitions.
+enum Found {
+    ByRow(Best),
+    /// For each query, rows with the columns of the input.
+    Carried(Vec<Carried>),
+}
+
+/// Rows that may win, with the columns of the input.
+struct Carried {
+    /// Score, and what breaks ties.
+    keys: Vec<(f64, i64)>,
+    batches: Vec<RecordBatch>,
+}
+
+impl Found {
+    fn none(ranking: &Ranking, by_row: bool) -> Self {
+        if by_row {
+            return Found::ByRow(ranking.best());
+        }
+        Found::Carried(ranking.queries.iter().map(|_| Carried { keys: vec![], batches: vec![] }).collect())
+    }
+
+    fn merge(&mut self, other: Found) {
+        match (self, other) {
+            (Found::ByRow(best), Found::ByRow(other)) => best.merge(other),
+            (Found::Carried(all), Found::Carried(others)) => all.iter_mut().zip(others).for_each(|(all, other)| {
+                all.keys.extend(other.keys);
+                all.batches.extend(other.batches);
+            }),
+            // Of one search, all are of one kind.
+            _ => {}
+        }
+    }
+
+    fn memory_size(&self) -> usize {
+        match self {
+            Found::ByRow(best) => best.memory_size(),
+            Found::Carried(all) => all
+                .iter()
+                .map(|c| c.keys.capacity() * 16 + c.batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>())
+                .sum(),
+        }
+    }
+}
+
+/// One partition's part.
+struct Task {
+    input: SendableRecordBatchStream,
+    ranking: Arc<Ranking>,
+    value: usize,
+    row: Option<usize>,
+    by_row: bool,
+    ranked: Count,
+    reservation: datafusion::execution::memory_pool::MemoryReservation,
+}
+
+impl Task {
+    async fn run(mut self) -> Result<Found> {
+        let mut found = Found::none(&self.ranking, self.by_row);
+        let mut seen = 0;
+        while let Some(batch) = self.input.next().await.transpose()? {
+            if batch.num_rows() == 0 {
+                continue;
+            }
+            let vectors = Vectors::try_new(batch.column(self.value))?;
+            match &mut found {
+                Found::ByRow(best) => self.rank_by_row(&batch, &vectors, best)?,
+                Found::Carried(carried) => self.rank_carried(&batch, &vectors, seen, carried)?,
+            }
+            seen += batch.num_rows() as i64;
+            self.ranked.add(batch.num_rows());
+            self.reservation.try_resize(found.memory_size())?;
+        }
+        if let Found::Carried(all) = &mut found {
+            all.iter_mut().try_for_each(|c| c.keep_best(&self.ranking))?;
+        }
+        Ok(found)
+    }
+
+    fn rank_by_row(&self, batch: &RecordBatch, vectors: &Vectors, best: &mut Best) -> Result<()> {
+        let Some(row) = self.row else { return internal_err!("rows without numbers are carried") };
+        // Rows come from a scan: they are not NULL, not negative, and ascend within a batch.
+        let rows = batch.column(row).as_primitive::<Int64Type>().values();
+        let ids;
+        let ids = match (rows.first(), rows.last()) {
+            (Some(&first), Some(&last)) if is_run(rows, first, last) => RowIds::From(first.cast_unsigned()),
+            _ => {
+                ids = rows.iter().map(|r| r.cast_unsigned()).collect::<Vec<_>>();
+                RowIds::Each(&ids)
+            }
+        };
+        self.ranking.offer(vectors, ids, best)
+    }
+
+    fn rank_carried(&self, batch: &RecordBatch, vectors: &Vectors, seen: i64, all: &mut [Carried]) -> Result<()> {
+        let mut best = self.ranking.best();
+        self.ranking.offer(vectors, RowIds::From(0), &mut best)?;
+        let rows = self.row.map(|row| batch.column(row).as_primitive::<Int64Type>());
+        for (carried, hits) in all.iter_mut().zip(best.into_hits(self.ranking.order)) {
+            let indices = UInt64Array::from_iter_values(hits.iter().map(|hit| hit.row));
+            for hit in &hits {
+                let i = usize::try_from(hit.row).unwrap_or(usize::MAX);
+                let number = rows.filter(|rows| rows.is_valid(i)).map(|rows| rows.value(i));
+                carried.keys.push((hit.score, number.unwrap_or(seen.saturating_add_unsigned(hit.row))));
+            }
+            carried.batches.push(take_record_batch(batch, &indices)?);
+            if carried.keys.len() > CARRIED_ROWS.max(self.ranking.k.saturating_mul(2)) {
+                carried.keep_best(&self.ranking)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether ascending numbers have no gaps. Numbers that do not ascend are compared one by one.
+fn is_run(rows: &[i64], first: i64, last: i64) -> bool {
+    last.checked_sub(first).and_then(|d| usize::try_from(d).ok()) == Some(rows.len() - 1)
+        && rows.windows(2).all(|w| w[1].wrapping_sub(w[0]) == 1)
+}
+
+impl Carried {
+    /// Drops the rows that are not among the k best, and orders the others.
+    fn keep_best(&mut self, ranking: &Ranking) -> Result<()> {
+        let Some(first) = self.batches.first() else { return Ok(()) };
+        let all = concat_batches(&first.schema(), &self.batches)?;
+        let larger_is_better = matches!(ranking.order, Order::Metric(m) if m.larger_is_better());
+        let mut order: Vec<usize> = (0..self.keys.len()).collect();
+        let key = |&i: &usize| {
+            let (score, tie) = self.keys[i];
+            let cost = if larger_is_better { -score } else { score };
+            (score.is_nan(), if score.is_nan() { 0.0 } else { cost + 0.0 }, tie)
+        };
+        order.sort_by(|a, b| {
+            let (a, b) = (key(a), key(b));
+            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2))
+        });
+        order.truncate(ranking.k);
+        let indices = UInt64Array::from_iter_values(order.iter().map(|&i| i as u64));
+        self.batches = vec![take_record_batch(&all, &indices)?];
+        self.keys = order.into_iter().map(|i| self.keys[i]).collect();
+        Ok(())
+    }
+}
+
+/// Puts what was found in the order of the queries and ranks.
+fn winners(found: Found, parts: &Parts, ranking: &Ranking, query_rows: &[i64]) -> Result<Winners> {
+    let mut winners = Winners::default();
+    let mut add = |query_row: i64, scores: &mut dyn Iterator<Item = f64>| {
+        let before = winners.scores.len();
+        winners.scores.extend(scores);
+        let count = winners.scores.len() - before;
+        winners.query_rows.extend(std::iter::repeat_n(query_row, count));
+        winners.ranks.extend(ranks(0..count));
+    };
+    match found {
+        Found::ByRow(best) => {
+            for (&query_row, mut hits) in query_rows.iter().zip(best.into_hits(ranking.order)) {
+                if parts.output == Output::Rows {
+                    hits.sort_by_key(|hit| hit.row);
+                }
+                add(query_row, &mut hits.iter().map(|hit| hit.score));
+                winners.rows.extend(hits.iter().map(|hit| hit.row));
+            }
+        }
+        Found::Carried(mut all) => {
+            let mut batches = vec![];
+            for (&query_row, carried) in query_rows.iter().zip(&mut all) {
+                carried.keep_best(ranking)?;
+                add(query_row, &mut carried.keys.iter().map(|(score, _)| *score));
+                batches.append(&mut carried.batches);
+            }
+            winners.carried = Some(concat_batches(&parts.input.schema(), &batches)?);
+        }
+    }
+    Ok(winners)
+}
+
+fn ranks(range: Range<usize>) -> impl Iterator<Item = i64> {
+    range.map(|i| i as i64 + 1)
+}
