@@ -1,5 +1,24 @@
 //! The one list of functions: registration, the docs page, completion and the tests read it.
 
+mod array_literal;
+mod cosine_distance;
+mod distance;
+mod inner_product;
+mod l2_distance;
+mod operators;
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::execution::FunctionRegistry;
+use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::planner::ExprPlanner;
+
+pub(crate) use array_literal::list_literal;
+pub(crate) use distance::{DistanceFunction, is_null_of_zero, is_zero};
+
+use crate::table_functions::TABLE_FUNCTIONS;
+
 /// Where a function may stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FunctionKind {
@@ -22,11 +41,37 @@ pub struct FunctionDoc {
     pub signature: &'static str,
     /// What it gives, in a line.
     pub summary: &'static str,
-    /// A statement that runs on the examples' data.
+    /// Statements, divided by `;`, that run in a session over an empty store, in the repository's root.
     pub example: &'static str,
 }
 
 /// Every function that Hyperslab adds, in order of name.
+///
+/// ```
+/// let docs = hyperslab_datafusion::function_docs();
+/// assert!(docs.iter().any(|f| f.name == "top_k"));
+/// assert!(docs.is_sorted_by_key(|f| f.name));
+/// ```
 pub fn function_docs() -> Vec<FunctionDoc> {
-    todo!()
+    let scalar = distance_functions().map(|f| f.doc);
+    let mut docs: Vec<_> = TABLE_FUNCTIONS.iter().map(|f| f.doc).chain(scalar).collect();
+    docs.sort_unstable_by_key(|f| f.name);
+    docs
+}
+
+fn distance_functions() -> impl Iterator<Item = &'static distance::DistanceDoc> {
+    [l2_distance::FUNCTIONS, cosine_distance::FUNCTIONS, inner_product::FUNCTIONS].into_iter().flatten()
+}
+
+/// Registers the scalar functions. Those whose names DataFusion has already replace its own.
+pub(crate) fn register_all(registry: &mut dyn FunctionRegistry) -> Result<()> {
+    for function in distance_functions() {
+        registry.register_udf(Arc::new(ScalarUDF::new_from_impl(DistanceFunction::new(function))))?;
+    }
+    Ok(())
+}
+
+/// The expression planners, which must stand before DataFusion's own: the first that plans an expression wins.
+pub(crate) fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
+    vec![Arc::new(array_literal::ArrayLiterals), Arc::new(operators::DistanceOperators)]
 }

@@ -17,6 +17,7 @@ mod statement;
 mod table;
 mod table_functions;
 mod types;
+mod vectors;
 mod write;
 
 pub use catalog::{StoreCatalog, StoreSchema};

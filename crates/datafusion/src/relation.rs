@@ -1,1 +1,168 @@
-//! FROM: table functions with positional and named arguments, versions, files; and what is refused.
+//! FROM: table functions with positional and named arguments; and the refusal of what nobody acts on.
+
+use std::sync::Arc;
+
+use datafusion::catalog::CatalogProviderList;
+use datafusion::common::{Result, not_impl_err, plan_err};
+use datafusion::logical_expr::LogicalPlanBuilder;
+use datafusion::logical_expr::planner::{
+    PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
+};
+use datafusion::sql::sqlparser::ast::{
+    FunctionArg, Ident, ObjectName, ObjectNamePart, TableAlias, TableFactor, TableFunctionArgs,
+};
+
+use crate::table_functions::{self, Call, TableFunction};
+
+/// A planner of everything in FROM. Array names given as text are looked up in `catalogs`, which should be pinned to the
+/// statement's snapshot.
+pub(crate) fn planner(catalogs: Arc<dyn CatalogProviderList>) -> Arc<dyn RelationPlanner> {
+    Arc::new(HyperslabRelations { catalogs })
+}
+
+#[derive(Debug)]
+struct HyperslabRelations {
+    catalogs: Arc<dyn CatalogProviderList>,
+}
+
+impl RelationPlanner for HyperslabRelations {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
+        refuse_ignored_clauses(&relation)?;
+        match relation {
+            TableFactor::Table { name, alias, args: Some(args), .. } => self.function(name, alias, args, context, None),
+            TableFactor::Function { lateral, name, args, alias, .. } => {
+                let args = TableFunctionArgs { args, settings: None };
+                self.function(name, alias, args, context, Some(lateral))
+            }
+            other => Ok(RelationPlanning::Original(Box::new(other))),
+        }
+    }
+}
+
+impl HyperslabRelations {
+    /// A call. `lateral` where it was written in the form that can be.
+    fn function(
+        &self,
+        name: ObjectName,
+        alias: Option<TableAlias>,
+        args: TableFunctionArgs,
+        context: &mut dyn RelationPlannerContext,
+        lateral: Option<bool>,
+    ) -> Result<RelationPlanning> {
+        if let Some(settings) = &args.settings {
+            let settings: Vec<_> = settings.iter().map(ToString::to_string).collect();
+            return not_impl_err!("SETTINGS {} is not supported", settings.join(", "));
+        }
+        match only_ident(&name).and_then(|ident| table_functions::find(&ident.value)) {
+            Some(function) => self.ours(function, alias, args.args, context),
+            None => theirs(name, alias, args, lateral),
+        }
+    }
+
+    fn ours(
+        &self,
+        function: &'static TableFunction,
+        alias: Option<TableAlias>,
+        args: Vec<FunctionArg>,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
+        let mut call = Call::try_new(function, args, context, self.catalogs.as_ref())?;
+        let plan = (function.plan)(&mut call)?;
+        // Without an alias its columns are qualified by the function's name.
+        let plan = match alias {
+            Some(_) => plan,
+            None => LogicalPlanBuilder::from(plan).alias(function.doc.name)?.build()?,
+        };
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+    }
+}
+
+/// A function of DataFusion's: handed on, unless it would drop the arguments' names.
+fn theirs(
+    name: ObjectName,
+    alias: Option<TableAlias>,
+    args: TableFunctionArgs,
+    lateral: Option<bool>,
+) -> Result<RelationPlanning> {
+    let named = |arg: &&FunctionArg| matches!(arg, FunctionArg::Named { .. } | FunctionArg::ExprNamed { .. });
+    if let Some(arg) = args.args.iter().find(named) {
+        return plan_err!("the table function {name} takes no named arguments, such as {arg}");
+    }
+    // DataFusion looks functions up as they are written.
+    let name = match only_ident(&name) {
+        Some(ident) if ident.quote_style.is_none() => ObjectName::from(vec![Ident::new(ident.value.to_lowercase())]),
+        _ => name,
+    };
+    let relation = match lateral {
+        Some(lateral) => TableFactor::Function { lateral, name, args: args.args, with_ordinality: false, alias },
+        None => TableFactor::Table {
+            name,
+            alias,
+            args: Some(args),
+            with_hints: vec![],
+            version: None,
+            with_ordinality: false,
+            partitions: vec![],
+            json_path: None,
+            sample: None,
+            index_hints: vec![],
+        },
+    };
+    Ok(RelationPlanning::Original(Box::new(relation)))
+}
+
+fn only_ident(name: &ObjectName) -> Option<&Ident> {
+    match name.0.as_slice() {
+        [ObjectNamePart::Identifier(ident)] => Some(ident),
+        _ => None,
+    }
+}
+
+/// Refuses what DataFusion's planner would drop without a word.
+fn refuse_ignored_clauses(relation: &TableFactor) -> Result<()> {
+    let refuse = |what: &str, name: &dyn std::fmt::Display| not_impl_err!("{what} is not supported yet (table {name})");
+    match relation {
+        TableFactor::Table {
+            name,
+            alias: _,
+            args: _,
+            with_hints,
+            version,
+            with_ordinality,
+            partitions,
+            json_path,
+            sample,
+            index_hints,
+        } => {
+            if let Some(version) = version {
+                return refuse(&format!("a table version ({version})"), name);
+            }
+            if sample.is_some() {
+                return refuse("TABLESAMPLE", name);
+            }
+            if !with_hints.is_empty() {
+                return refuse("WITH (…), a table hint,", name);
+            }
+            if !index_hints.is_empty() {
+                return refuse("an index hint", name);
+            }
+            if !partitions.is_empty() {
+                return refuse("PARTITION (…)", name);
+            }
+            if json_path.is_some() {
+                return refuse("a JSON path", name);
+            }
+            if *with_ordinality {
+                return refuse("WITH ORDINALITY", name);
+            }
+            Ok(())
+        }
+        TableFactor::Function { name, with_ordinality: true, .. } => refuse("WITH ORDINALITY", name),
+        TableFactor::Derived { sample: Some(_), .. } => refuse("TABLESAMPLE", &"(subquery)"),
+        _ => Ok(()),
+    }
+}

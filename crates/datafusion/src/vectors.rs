@@ -7,15 +7,21 @@ use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, plan_err};
 
-/// Runs `$body` with `$slice` bound to the elements of a primitive array of any real number type.
+/// Runs `$body` with `$slice` bound to the elements of a primitive array of any real number type; with a second array,
+/// which must be of the same type, also `$other` to its.
 macro_rules! each_number_type {
-    ($array:expr, $slice:ident => $body:expr) => {{
+    ($array:expr, $slice:ident => $body:expr) => {
+        crate::vectors::each_number_type!($array, $slice; $array, _same => $body)
+    };
+    ($array:expr, $slice:ident; $second:expr, $other:pat => $body:expr) => {{
         use datafusion::arrow::array::AsArray as _;
         use datafusion::arrow::datatypes as types;
         let array: &dyn datafusion::arrow::array::Array = $array;
+        let second: &dyn datafusion::arrow::array::Array = $second;
         macro_rules! arm {
             ($ty:ty) => {{
                 let $slice: &[<$ty as types::ArrowPrimitiveType>::Native] = array.as_primitive::<$ty>().values();
+                let $other: &[<$ty as types::ArrowPrimitiveType>::Native] = second.as_primitive::<$ty>().values();
                 $body
             }};
         }

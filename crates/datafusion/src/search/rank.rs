@@ -31,6 +31,15 @@ pub(super) enum RowIds<'a> {
     Each(&'a [u64]),
 }
 
+impl RowIds<'_> {
+    fn get(self, i: usize) -> u64 {
+        match self {
+            RowIds::From(first) => first + i as u64,
+            RowIds::Each(ids) => ids.get(i).copied().unwrap_or_default(),
+        }
+    }
+}
+
 /// The best rows so far, of each query.
 pub(super) enum Best {
     Metric(Vec<TopK>),
@@ -42,6 +51,9 @@ impl Ranking {
     /// No rows yet.
     pub(super) fn best(&self) -> Best {
         match (self.order, self.metric()) {
+            (Order::Sql { descending, .. }, _) if self.queries.is_empty() => {
+                Best::Sql(SqlTop::new(self.k, descending))
+            }
             (_, Some(metric)) => Best::Metric(self.queries.iter().map(|_| TopK::new(self.k, metric)).collect()),
             (Order::Sql { descending, .. }, None) => Best::Sql(SqlTop::new(self.k, descending)),
             (Order::Metric(metric), None) => Best::Metric(vec![TopK::new(self.k, metric)]),
@@ -59,8 +71,12 @@ impl Ranking {
         }
     }
 
-    /// Offers the vectors of a batch. One that is NULL never wins.
+    /// Offers the vectors of a batch. One that is NULL never wins. Without a query every distance is NULL.
     pub(super) fn offer(&self, vectors: &Vectors, ids: RowIds<'_>, best: &mut Best) -> Result<()> {
+        if let (Best::Sql(top), []) = (&mut *best, self.queries.as_slice()) {
+            (0..vectors.len()).for_each(|i| top.push(None, ids.get(i)));
+            return Ok(());
+        }
         for run in vectors.runs() {
             let ids = match ids {
                 RowIds::From(first) => RowIds::From(first + run.start as u64),
@@ -107,13 +123,8 @@ fn offer_scores<T: Scalar>(
         let scores = &mut scores[..values.len() / dim.max(1)];
         distances(values, dim, query, scores).map_err(to_datafusion)?;
         for (r, (&score, vector)) in scores.iter().zip(values.chunks(dim.max(1))).enumerate() {
-            let i = b * BLOCK + r;
-            let id = match ids {
-                RowIds::From(first) => first + i as u64,
-                RowIds::Each(ids) => ids.get(i).copied().unwrap_or_default(),
-            };
             let null = is_null_of_zero(query.distance(), score, || is_zero(vector) || is_zero(query.values()));
-            top.push(if null { None } else { Some(score) }, id);
+            top.push(if null { None } else { Some(score) }, ids.get(b * BLOCK + r));
         }
     }
     Ok(())

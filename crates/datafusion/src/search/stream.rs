@@ -15,7 +15,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::execute_stream;
 use futures::stream::{self, StreamExt};
 use hyperslab_vector::PreparedQuery;
 
@@ -112,7 +112,7 @@ impl Run {
         if self.groups == 0 {
             self.k = evaluate_k(&self.parts.k)?;
         }
-        let partitions = self.parts.input.output_partitioning().partition_count();
+        let partitions = self.parts.input.properties().output_partitioning().partition_count();
         let per_query = self.k.min(1 << 20).saturating_mul(16 * (partitions + 1));
         let room = |dim: usize| (GROUP_BYTES / (per_query + dim * 16)).clamp(1, GROUP_QUERIES);
         let (query_rows, vectors) = match self.parts.output {
@@ -120,7 +120,7 @@ impl Run {
             _ if self.groups > 0 => return Ok(false),
             _ => self.queries.single().await?,
         };
-        if vectors.is_empty() {
+        if query_rows.is_empty() {
             return Ok(false);
         }
         let prepare = |v: &Vec<f64>| match self.parts.order {
@@ -141,9 +141,9 @@ impl Run {
     }
 
     /// Ranks the input's partitions, each in its task. Dropping the future ends them.
-    async fn rank(&self, ranking: &Arc<Ranking>) -> Result<Found> {
+    async fn rank(&mut self, ranking: &Arc<Ranking>) -> Result<Found> {
         let mut tasks = JoinSet::new();
-        for partition in 0..self.parts.input.output_partitioning().partition_count() {
+        for partition in 0..self.parts.input.properties().output_partitioning().partition_count() {
             let input = self.parts.input.execute(partition, Arc::clone(&self.context))?;
             let task = Task {
                 input,
@@ -195,7 +195,7 @@ impl Run {
                 },
                 ExecColumn::Field(field) => {
                     let Some(source) = &self.parts.source else { return internal_err!("the searched array is lost") };
-                    let carried_rows;
+                    let carried_rows: Vec<u64>;
                     let rows = match (&winners.carried, self.parts.row) {
                         (Some(carried), Some(row)) => {
                             let numbers = carried.column(row).slice(range.start, range.len());
@@ -238,11 +238,11 @@ struct Queries {
 }
 
 impl Queries {
-    /// The one query. In [`Output::Rows`], none stands for NULL: a vector of NaN ranks no row before another.
+    /// The one query. In [`Output::Rows`] it may be NULL or missing, which is a query without a vector.
     async fn single(&mut self) -> Result<(Vec<i64>, Vec<Vec<f64>>)> {
         let Some((_, vector)) = self.next().await? else {
             if self.output == Output::Rows {
-                return Ok((vec![0], vec![vec![]]));
+                return Ok((vec![0], vec![]));
             }
             return exec_err!("the query returned no row, and one vector is needed");
         };
@@ -253,7 +253,7 @@ impl Queries {
         }
         match vector {
             Some(vector) => Ok((vec![0], vec![vector])),
-            None if self.output == Output::Rows => Ok((vec![0], vec![vec![]])),
+            None if self.output == Output::Rows => Ok((vec![0], vec![])),
             None => exec_err!("the query vector is NULL or has an element that is"),
         }
     }

@@ -1,0 +1,323 @@
+//! A call of a table function: its arguments in their places, and the forms that an argument may take.
+
+use std::sync::Arc;
+
+use datafusion::catalog::{CatalogProviderList, TableProvider};
+use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
+use datafusion::common::{Column, DFSchema, Result, ScalarValue, TableReference, plan_err};
+use datafusion::datasource::provider_as_source;
+use datafusion::logical_expr::planner::RelationPlannerContext;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArgOperator, TableFactor, Value};
+use futures::FutureExt;
+
+use super::TableFunction;
+use crate::files::open_table;
+use crate::table::ArrayTable;
+
+/// A call whose arguments are sorted into the function's parameters.
+pub(crate) struct Call<'a> {
+    function: &'static TableFunction,
+    /// One per parameter.
+    arguments: Vec<Option<ast::Expr>>,
+    pub(crate) context: &'a mut dyn RelationPlannerContext,
+    catalogs: &'a dyn CatalogProviderList,
+}
+
+/// What stands where an array is expected.
+pub(crate) struct ArrayArgument {
+    /// How messages call it.
+    pub(crate) name: String,
+    pub(crate) plan: LogicalPlan,
+    /// The array itself, unless it is a subquery or another kind of table.
+    pub(crate) table: Option<ArrayTable>,
+}
+
+impl<'a> Call<'a> {
+    /// Sorts arguments into parameters.
+    ///
+    /// # Errors
+    /// For an argument that is unknown, doubled, missing, or positional after a named one; the signature is printed.
+    pub(crate) fn try_new(
+        function: &'static TableFunction,
+        arguments: Vec<FunctionArg>,
+        context: &'a mut dyn RelationPlannerContext,
+        catalogs: &'a dyn CatalogProviderList,
+    ) -> Result<Self> {
+        let mut call = Self { function, arguments: vec![None; function.parameters.len()], context, catalogs };
+        let mut named = false;
+        for (i, argument) in arguments.into_iter().enumerate() {
+            let (index, expr) = match argument {
+                FunctionArg::Unnamed(_) if named => return call.misused("a positional argument after a named one"),
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => match function.parameters.get(i) {
+                    Some(parameter) if parameter.positional => (i, expr),
+                    Some(parameter) => {
+                        return call.misused(&format!("too many arguments; {0} needs its name: {0} => …", parameter.name));
+                    }
+                    None => return call.misused("too many arguments"),
+                },
+                FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), operator } => {
+                    named = true;
+                    (call.named(name, &operator)?, expr)
+                }
+                FunctionArg::ExprNamed {
+                    name: ast::Expr::Identifier(name),
+                    arg: FunctionArgExpr::Expr(expr),
+                    operator,
+                } => {
+                    named = true;
+                    (call.named(name, &operator)?, expr)
+                }
+                other => return call.misused(&format!("{other} is no argument")),
+            };
+            let Some(place) = call.arguments.get_mut(index) else { return call.misused("too many arguments") };
+            if place.replace(expr).is_some() {
+                let name = function.parameters.get(index).map_or("", |p| p.name);
+                return call.misused(&format!("the argument {name} is given twice"));
+            }
+        }
+        let missing = |(p, a): (&super::Parameter, &Option<_>)| (p.required && a.is_none()).then_some(p.name);
+        match function.parameters.iter().zip(&call.arguments).find_map(missing) {
+            Some(name) => call.misused(&format!("the argument {name} is missing")),
+            None => Ok(call),
+        }
+    }
+
+    fn named(&self, name: ast::Ident, operator: &FunctionArgOperator) -> Result<usize> {
+        if !matches!(operator, FunctionArgOperator::RightArrow | FunctionArgOperator::Assignment) {
+            return self.misused(&format!("{name} {operator} …: an argument is named by {name} => …"));
+        }
+        let name = self.context.normalize_ident(name);
+        match self.function.parameters.iter().position(|p| p.name.eq_ignore_ascii_case(&name)) {
+            Some(index) => Ok(index),
+            None => self.misused(&format!("there is no argument {name}")),
+        }
+    }
+
+    /// An error that prints the signature.
+    pub(crate) fn misused<T>(&self, what: &str) -> Result<T> {
+        plan_err!("{}: {what}; the call is {}", self.function.doc.name, self.function.doc.signature)
+    }
+
+    /// The function's name, for messages.
+    pub(crate) fn name(&self) -> &'static str {
+        self.function.doc.name
+    }
+
+    /// The argument as it was written.
+    pub(crate) fn argument(&self, name: &str) -> Option<ast::Expr> {
+        let index = self.function.parameters.iter().position(|p| p.name == name)?;
+        self.arguments.get(index)?.clone()
+    }
+
+    /// Text, or a name without quotes.
+    pub(crate) fn text(&mut self, name: &str) -> Result<Option<String>> {
+        Ok(match self.argument(name) {
+            None => None,
+            Some(ast::Expr::Identifier(ident)) => Some(self.context.normalize_ident(ident)),
+            Some(expr) => match literal_text(&expr) {
+                Some(text) => Some(text.to_owned()),
+                None => return self.misused(&format!("{name} must be text, not {expr}")),
+            },
+        })
+    }
+
+    /// An expression of no columns: a literal, a parameter, a computation.
+    pub(crate) fn constant(&mut self, expr: ast::Expr) -> Result<Expr> {
+        let name = self.name();
+        let text = expr.to_string();
+        let planned = match self.context.sql_to_expr(expr, &DFSchema::empty()) {
+            Ok(planned) => planned,
+            Err(e) if matches!(e.find_root(), datafusion::error::DataFusionError::SchemaError(..)) => {
+                return plan_err!(
+                    "{name}: the argument {text} names a column, and a table function's argument cannot refer to \
+                     another table yet"
+                );
+            }
+            Err(e) => return Err(e),
+        };
+        if planned.contains_outer() || !planned.column_refs().is_empty() {
+            return self.refused_correlation();
+        }
+        Ok(planned)
+    }
+
+    fn refused_correlation<T>(&self) -> Result<T> {
+        plan_err!("{}: a table function's argument cannot refer to another table yet", self.name())
+    }
+
+    /// A subquery's plan. Its order is kept.
+    pub(crate) fn subquery(&mut self, query: Box<ast::Query>) -> Result<LogicalPlan> {
+        // Planned as EXISTS (…), which takes any number of columns and, other than a derived table, keeps ORDER BY.
+        let exists = ast::Expr::Exists { subquery: query, negated: false };
+        let Expr::Exists(exists) = self.context.sql_to_expr(exists, &DFSchema::empty())? else {
+            return self.misused("a subquery is expected");
+        };
+        if !exists.subquery.outer_ref_columns.is_empty() {
+            return self.refused_correlation();
+        }
+        Ok(Arc::unwrap_or_clone(exists.subquery.subquery))
+    }
+
+    /// An array: its name as text or identifier, a file, or a subquery.
+    pub(crate) fn array(&mut self, name: &str) -> Result<ArrayArgument> {
+        let Some(expr) = self.argument(name) else { return self.misused(&format!("the argument {name} is missing")) };
+        match self.table(&expr)? {
+            Some(array) => Ok(array),
+            None => self.misused(&format!("{name} must be an array's name or a subquery, not {expr}")),
+        }
+    }
+
+    /// An array itself, not a subquery or another kind of table.
+    pub(crate) fn array_itself(&mut self, name: &str) -> Result<(ArrayArgument, ArrayTable)> {
+        let array = self.array(name)?;
+        match array.table.clone() {
+            Some(table) => Ok((array, table)),
+            None => plan_err!("{}: {} is no array; give an array's name or an array file", self.name(), array.name),
+        }
+    }
+
+    /// The table that an argument names or is, if it has the form of one.
+    pub(crate) fn table(&mut self, expr: &ast::Expr) -> Result<Option<ArrayArgument>> {
+        let idents = match expr {
+            ast::Expr::Subquery(query) => {
+                let plan = self.subquery(query.clone())?;
+                return Ok(Some(ArrayArgument { name: "the subquery".to_owned(), plan, table: None }));
+            }
+            ast::Expr::Nested(inner) => return self.table(inner),
+            ast::Expr::Identifier(ident) => vec![ident.clone()],
+            ast::Expr::CompoundIdentifier(idents) => idents.clone(),
+            other => {
+                return match literal_text(other) {
+                    Some(text) if !text.trim_start().starts_with('[') => self.named_table(text).map(Some),
+                    _ => Ok(None),
+                };
+            }
+        };
+        let reference = self.context.object_name_to_table_reference(ast::ObjectName::from(idents.clone()))?;
+        match self.look_up(&reference)? {
+            Some(provider) => Ok(Some(scan(&reference.to_string(), provider)?)),
+            // A name that only this statement knows: WITH … AS.
+            None => match self.context.plan(table_factor(idents)) {
+                Ok(plan) => Ok(Some(ArrayArgument { name: reference.to_string(), plan, table: None })),
+                Err(_) => self.not_a_table(expr, &reference.to_string()),
+            },
+        }
+    }
+
+    /// An identifier that names no table: a column of another table, or a mistake.
+    fn not_a_table<T>(&mut self, expr: &ast::Expr, name: &str) -> Result<T> {
+        if self.context.sql_to_expr(expr.clone(), &DFSchema::empty()).is_ok_and(|e| e.contains_outer()) {
+            return self.refused_correlation();
+        }
+        self.unknown(name)
+    }
+
+    /// The array or file of a name given as text.
+    pub(crate) fn named_table(&mut self, text: &str) -> Result<ArrayArgument> {
+        // As it is written; then as SQL reads it, with schema and quotes.
+        for reference in [TableReference::bare(text), TableReference::parse_str(text)] {
+            if let Some(provider) = self.look_up(&reference)? {
+                return scan(text, provider);
+            }
+        }
+        if looks_like_file(text) {
+            return scan(text, Arc::new(open_table(text)?));
+        }
+        let quoted = vec![ast::Ident::with_quote('"', text)];
+        match self.context.plan(table_factor(quoted)) {
+            Ok(plan) => Ok(ArrayArgument { name: text.to_owned(), plan, table: None }),
+            Err(_) => self.unknown(text),
+        }
+    }
+
+    fn resolve(&self, reference: &TableReference) -> (String, String, String) {
+        let defaults = &self.context.context_provider().options().catalog;
+        let resolved = reference.clone().resolve(&defaults.default_catalog, &defaults.default_schema);
+        (resolved.catalog.to_string(), resolved.schema.to_string(), resolved.table.to_string())
+    }
+
+    /// A table of the session's catalogs. Planning cannot wait, so that tables of catalogs that must be waited for are
+    /// not found; arrays never are among them.
+    fn look_up(&self, reference: &TableReference) -> Result<Option<Arc<dyn TableProvider>>> {
+        let (catalog, schema, table) = self.resolve(reference);
+        let schema = self.catalogs.catalog(&catalog).and_then(|c| c.schema(&schema));
+        match schema.and_then(|s| s.table(&table).now_or_never()) {
+            Some(found) => found,
+            None => Ok(None),
+        }
+    }
+
+    fn unknown<T>(&self, name: &str) -> Result<T> {
+        let (catalog, schema, table) = self.resolve(&TableReference::parse_str(name));
+        let known = self.catalogs.catalog(&catalog).and_then(|c| c.schema(&schema));
+        let mut known = known.map(|s| s.table_names()).unwrap_or_default();
+        known.sort_by(|a, b| similarity(b, &table).total_cmp(&similarity(a, &table)).then_with(|| a.cmp(b)));
+        known.truncate(3);
+        let hint = if known.is_empty() { String::new() } else { format!("; did you mean {}?", known.join(", ")) };
+        plan_err!("{}: there is no array or table {name:?}{hint}", self.name())
+    }
+}
+
+fn similarity(a: &str, b: &str) -> f64 {
+    normalized_levenshtein(&a.to_lowercase(), &b.to_lowercase())
+}
+
+/// Whether a name that no catalog knows can only be meant as a file.
+fn looks_like_file(text: &str) -> bool {
+    let extension = std::path::Path::new(text).extension().and_then(|e| e.to_str()).unwrap_or_default();
+    text.contains('/') || hyperslab_formats::EXTENSIONS.iter().any(|e| e.eq_ignore_ascii_case(extension))
+}
+
+/// A scan under its array's name. It is called by name and version inside, because plan equality ignores the source.
+fn scan(name: &str, provider: Arc<dyn TableProvider>) -> Result<ArrayArgument> {
+    let table = provider.downcast_ref::<ArrayTable>().cloned();
+    let inner = table.as_ref().map_or(name, |t| t.scan_name());
+    let plan = LogicalPlanBuilder::scan(TableReference::bare(inner), provider_as_source(provider), None)?
+        .alias(TableReference::bare(name))?
+        .build()?;
+    Ok(ArrayArgument { name: name.to_owned(), plan, table })
+}
+
+fn table_factor(idents: Vec<ast::Ident>) -> TableFactor {
+    TableFactor::Table {
+        name: ast::ObjectName::from(idents),
+        alias: None,
+        args: None,
+        with_hints: vec![],
+        version: None,
+        with_ordinality: false,
+        partitions: vec![],
+        json_path: None,
+        sample: None,
+        index_hints: vec![],
+    }
+}
+
+/// The text of a string literal.
+pub(crate) fn literal_text(expr: &ast::Expr) -> Option<&str> {
+    match expr {
+        ast::Expr::Value(value) => match &value.value {
+            Value::SingleQuotedString(text) => Some(text),
+            Value::EscapedStringLiteral(text) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The only column of a plan, whatever its type.
+pub(crate) fn only_column(plan: &LogicalPlan) -> Option<Column> {
+    match plan.schema().columns().as_slice() {
+        [column] => Some(column.clone()),
+        _ => None,
+    }
+}
+
+/// A literal's value.
+pub(crate) fn literal(expr: &Expr) -> Option<ScalarValue> {
+    match expr.clone().unalias() {
+        Expr::Literal(value, _) => Some(value),
+        _ => None,
+    }
+}

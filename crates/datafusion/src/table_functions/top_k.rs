@@ -1,0 +1,212 @@
+//! `top_k`: the k rows of an array that are nearest to a query vector.
+
+use datafusion::arrow::array::Array;
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::{Column, Result, ScalarValue, plan_err};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit};
+use datafusion::sql::parser::DFParserBuilder;
+use datafusion::sql::sqlparser::ast;
+use hyperslab_vector::Metric;
+
+use super::call::{literal, literal_text};
+use super::{Call, Parameter, TableFunction};
+use crate::error::to_datafusion;
+use crate::functions::{FunctionDoc, FunctionKind};
+use crate::search::{Order, Output, Search, vector_column};
+use crate::table::ROW;
+use crate::vectors::{element_type, fixed_len, parse_vector};
+
+pub(super) static TOP_K: TableFunction = TableFunction {
+    doc: FunctionDoc {
+        name: "top_k",
+        aliases: &["vector_search"],
+        kind: FunctionKind::Table,
+        signature: "top_k(array, query, k => 10, metric => 'cosine', field => 'value', filter => condition, \
+                    queries => (SELECT row, value …))",
+        summary: "The k rows nearest to a query vector: rank, row, score, then the array's fields. The query is a \
+                  vector, a parameter, or a subquery of one row; another array's name, or queries => (SELECT row, \
+                  value …), asks many at once: query_row comes first. Metrics: cosine, l2, l2sq, dot. The filter is \
+                  applied before ranking, a WHERE around the function after it.",
+        example: "SELECT rank, row, round(score, 3) AS score FROM top_k('examples/data/packages.npy', \
+                  (SELECT value FROM 'examples/data/packages.npy' WHERE row = 7), 5, metric => 'cosine') ORDER BY rank",
+    },
+    parameters: &[
+        // `query` may be left out for `queries`.
+        Parameter::required("array"),
+        Parameter::optional("query"),
+        Parameter::optional("k"),
+        Parameter::optional("metric"),
+        Parameter::named("field"),
+        Parameter::named("filter"),
+        Parameter::named("queries"),
+    ],
+    plan,
+};
+
+const DEFAULT_K: i64 = 10;
+
+fn plan(call: &mut Call<'_>) -> Result<LogicalPlan> {
+    let metric = match call.text("metric")? {
+        Some(name) => name.parse().map_err(to_datafusion)?,
+        None => Metric::Cosine,
+    };
+    let k = match call.argument("k") {
+        Some(k) => call.constant(k)?,
+        None => lit(DEFAULT_K),
+    };
+    let array = call.array("array")?;
+    let field = call.text("field")?;
+    let value = vector_column(&array.plan, field.as_deref(), &array.name)?;
+    let mut input = array.plan;
+    if let Some(filter) = call.argument("filter") {
+        input = filtered(call, input, filter)?;
+    }
+    let dim = fixed_len(input.schema().qualified_field_from_column(&value)?.1.data_type());
+    let wanted = Wanted { array: &array.name, field: &value.name, dim };
+    let (query, output) = match (call.argument("query"), call.argument("queries")) {
+        (Some(query), None) => match call.table(&query)? {
+            Some(table) if is_subquery(&query) => (wanted.one(&table.plan)?, Output::Ranked),
+            Some(table) => (wanted.many(&table.name, &table.plan)?, Output::PerQuery),
+            None => (wanted.vector(call, query)?, Output::Ranked),
+        },
+        (None, Some(queries)) => match call.table(&queries)? {
+            Some(table) => (wanted.many(&table.name, &table.plan)?, Output::PerQuery),
+            None => return call.misused(&format!("queries must be a subquery or an array's name, not {queries}")),
+        },
+        (Some(_), Some(_)) => return call.misused("give either query or queries"),
+        (None, None) => return call.misused("the argument query is missing"),
+    };
+    Ok(Search::try_new(input, query, value, k, Order::Metric(metric), output)?.into_plan())
+}
+
+fn is_subquery(expr: &ast::Expr) -> bool {
+    match expr {
+        ast::Expr::Subquery(_) => true,
+        ast::Expr::Nested(inner) => is_subquery(inner),
+        _ => false,
+    }
+}
+
+/// The rows that may win: those of a condition, written as an expression or as text, or those whose `row` a subquery
+/// gives.
+fn filtered(call: &mut Call<'_>, input: LogicalPlan, filter: ast::Expr) -> Result<LogicalPlan> {
+    let filter = match (literal_text(&filter), &filter) {
+        (Some(text), _) => DFParserBuilder::new(text).build()?.parse_expr()?.expr,
+        (None, ast::Expr::Subquery(query)) => ast::Expr::InSubquery {
+            expr: Box::new(ast::Expr::Identifier(ast::Ident::new(ROW))),
+            subquery: query.clone(),
+            negated: false,
+        },
+        (None, _) => filter,
+    };
+    let text = filter.to_string();
+    let condition = call.context.sql_to_expr(filter, input.schema())?;
+    if condition.contains_outer() {
+        return plan_err!("{}: a table function's argument cannot refer to another table yet: {text}", call.name());
+    }
+    LogicalPlanBuilder::from(input).filter(condition)?.build()
+}
+
+/// What a query vector must be like.
+struct Wanted<'a> {
+    array: &'a str,
+    field: &'a str,
+    /// The length of the array's vectors, where all have one.
+    dim: Option<usize>,
+}
+
+impl Wanted<'_> {
+    /// The type that queries are computed in. The array's own would cut off what a query says more precisely.
+    fn query_type() -> DataType {
+        DataType::List(std::sync::Arc::new(Field::new_list_field(DataType::Float64, true)))
+    }
+
+    fn check_len(&self, len: Option<usize>) -> Result<()> {
+        match (len, self.dim) {
+            (Some(len), Some(dim)) if len != dim => plan_err!(
+                "the query vector has {len} values, and the vectors of {} in {} have {dim}",
+                self.field,
+                self.array
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_type(&self, data_type: &DataType) -> Result<()> {
+        if element_type(data_type).is_none() {
+            return plan_err!("the query must be a vector (a list of numbers), not {data_type}");
+        }
+        self.check_len(fixed_len(data_type))
+    }
+
+    /// A vector that no table is needed for.
+    fn vector(&self, call: &mut Call<'_>, query: ast::Expr) -> Result<LogicalPlan> {
+        let expr = match literal_text(&query) {
+            Some(text) => match parse_vector(text) {
+                Some(vector) => lit(list_of(&vector)),
+                None => return plan_err!("{text:?} is no vector; write numbers as in '[0.1, 2, -3e4]'"),
+            },
+            None => call.constant(query)?,
+        };
+        if !matches!(expr.clone().unalias(), Expr::Placeholder(_)) {
+            let data_type = expr.get_type(&datafusion::common::DFSchema::empty())?;
+            if !data_type.is_null() {
+                self.check_type(&data_type)?;
+            }
+        }
+        self.check_len(len_of(&expr))?;
+        LogicalPlanBuilder::empty(true).project(vec![cast(expr, Self::query_type()).alias("query")])?.build()
+    }
+
+    /// The vectors of a subquery that gives one row.
+    fn one(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        let value = self.column(plan, "the query")?;
+        let query = cast(Expr::Column(value), Self::query_type()).alias("query");
+        LogicalPlanBuilder::from(plan.clone()).project(vec![query])?.build()
+    }
+
+    /// The vectors of many rows, each with its own `row`.
+    fn many(&self, name: &str, plan: &LogicalPlan) -> Result<LogicalPlan> {
+        let value = self.column(plan, name)?;
+        let schema = plan.schema();
+        let rows: Vec<Column> = schema
+            .iter()
+            .filter(|(_, f)| f.name() == ROW && f.data_type().is_integer())
+            .map(|(q, f)| Column::new(q.cloned(), f.name()))
+            .collect();
+        let [row] = rows.as_slice() else {
+            return plan_err!("queries need their row, which comes back as query_row: (SELECT row, value FROM …)");
+        };
+        let row = cast(Expr::Column(row.clone()), DataType::Int64).alias(ROW);
+        let query = cast(Expr::Column(value), Self::query_type()).alias("query");
+        LogicalPlanBuilder::from(plan.clone()).project(vec![row, query])?.build()
+    }
+
+    fn column(&self, plan: &LogicalPlan, of: &str) -> Result<Column> {
+        let value = match super::call::only_column(plan) {
+            Some(column) => column,
+            None => vector_column(plan, None, of)?,
+        };
+        self.check_type(plan.schema().qualified_field_from_column(&value)?.1.data_type())?;
+        Ok(value)
+    }
+}
+
+/// The length of a vector that is written out.
+fn len_of(expr: &Expr) -> Option<usize> {
+    match literal(expr) {
+        Some(ScalarValue::List(list)) if list.is_valid(0) => Some(list.value(0).len()),
+        Some(ScalarValue::LargeList(list)) if list.is_valid(0) => Some(list.value(0).len()),
+        Some(ScalarValue::FixedSizeList(list)) => Some(list.value(0).len()),
+        Some(_) => None,
+        None => match expr {
+            Expr::ScalarFunction(call) if call.name() == "make_array" => Some(call.args.len()),
+            _ => None,
+        },
+    }
+}
+
+/// A vector as a value.
+fn list_of(vector: &[f64]) -> ScalarValue {
+    crate::functions::list_literal(vector.iter().copied())
+}
