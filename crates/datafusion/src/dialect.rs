@@ -12,8 +12,9 @@ use std::collections::VecDeque;
 
 use datafusion::common::{DataFusionError, Result};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
+use datafusion::sql::sqlparser::ast::Expr;
 use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
-use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 /// The dialect of [`Session::sql`](crate::Session::sql).
@@ -186,6 +187,17 @@ pub(crate) fn parse_one(sql: &str, recursion_limit: usize) -> Result<Statement> 
             more + 1
         ),
     }
+}
+
+/// Parses an expression, and nothing behind it.
+///
+/// # Errors
+/// Syntax, with the place.
+pub(crate) fn parse_expr(sql: &str) -> Result<Expr> {
+    let mut parser = Parser::new(&DIALECT).with_tokens_with_locations(tokens(sql)?);
+    let expr = parser.parse_expr().map_err(syntax)?;
+    parser.expect_token(&Token::EOF).map_err(syntax)?;
+    Ok(expr)
 }
 
 /// Splits a script at its semicolons, outside of strings, names and comments. Statements of nothing but comments are

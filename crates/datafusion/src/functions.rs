@@ -9,8 +9,7 @@ mod operators;
 
 use std::sync::Arc;
 
-use datafusion::common::Result;
-use datafusion::execution::FunctionRegistry;
+use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::planner::ExprPlanner;
 
@@ -63,15 +62,12 @@ fn distance_functions() -> impl Iterator<Item = &'static distance::DistanceDoc> 
     [l2_distance::FUNCTIONS, cosine_distance::FUNCTIONS, inner_product::FUNCTIONS].into_iter().flatten()
 }
 
-/// Registers the scalar functions. Those whose names DataFusion has already replace its own.
-pub(crate) fn register_all(registry: &mut dyn FunctionRegistry) -> Result<()> {
-    for function in distance_functions() {
-        registry.register_udf(Arc::new(ScalarUDF::new_from_impl(DistanceFunction::new(function))))?;
-    }
-    Ok(())
-}
-
-/// The expression planners, which must stand before DataFusion's own: the first that plans an expression wins.
-pub(crate) fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
-    vec![Arc::new(array_literal::ArrayLiterals), Arc::new(operators::DistanceOperators)]
+/// Adds the scalar functions, of which those whose names DataFusion has replace its own, and the expression planners,
+/// which must stand before DataFusion's: the first that plans an expression wins.
+pub(crate) fn register_on(builder: &mut SessionStateBuilder) {
+    let functions = distance_functions().map(|f| Arc::new(ScalarUDF::new_from_impl(DistanceFunction::new(f))));
+    builder.scalar_functions().get_or_insert_default().extend(functions);
+    let planners: [Arc<dyn ExprPlanner>; 2] =
+        [Arc::new(array_literal::ArrayLiterals), Arc::new(operators::DistanceOperators)];
+    builder.expr_planners().get_or_insert_default().splice(0..0, planners);
 }

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use datafusion::catalog::CatalogProviderList;
 use datafusion::common::{Result, not_impl_err, plan_err};
 use datafusion::logical_expr::LogicalPlanBuilder;
-use datafusion::logical_expr::planner::{
-    PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
-};
+use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
 use datafusion::sql::sqlparser::ast::{
     FunctionArg, Ident, ObjectName, ObjectNamePart, TableAlias, TableFactor, TableFunctionArgs,
 };

@@ -183,7 +183,7 @@ impl Frame {
         let pinned = PinnedCatalogs { inner: Arc::clone(&session.catalogs), catalog: catalog.clone() };
         let mut state = session.context.state();
         state.register_catalog_list(file_catalog(Arc::new(pinned), Arc::clone(&session.files)));
-        registration::pin_relations(&mut state, &catalog)?;
+        registration::pin_relations(&mut state)?;
         state.config_mut().options_mut().extensions.insert(StatementIsPinned);
         state.mark_start_execution();
         Ok(Self { store: session.store.clone(), snapshot, catalog, state })

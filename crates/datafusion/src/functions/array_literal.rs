@@ -17,9 +17,6 @@ pub(super) struct ArrayLiterals;
 
 impl ExprPlanner for ArrayLiterals {
     fn plan_array_literal(&self, exprs: Vec<Expr>, _schema: &DFSchema) -> Result<PlannerResult<Vec<Expr>>> {
-        if exprs.len() < LONG {
-            return Ok(PlannerResult::Original(exprs));
-        }
         let Some(numbers) = exprs.iter().map(number).collect::<Option<Vec<_>>>() else {
             return Ok(PlannerResult::Original(exprs));
         };
@@ -27,7 +24,13 @@ impl ExprPlanner for ArrayLiterals {
             Number::Integer(i) => Some(*i),
             Number::Float(_) => None,
         });
-        let elements: ArrayRef = match integers.collect::<Option<Vec<_>>>() {
+        let integers = integers.collect::<Option<Vec<_>>>();
+        // Short ones of mixed types, too: EXECUTE evaluates its arguments before anything unifies their types.
+        let mixed = integers.is_none() && numbers.iter().any(|n| matches!(n, Number::Integer(_)));
+        if exprs.len() < LONG && !mixed {
+            return Ok(PlannerResult::Original(exprs));
+        }
+        let elements: ArrayRef = match integers {
             Some(integers) => Arc::new(Int64Array::from(integers)),
             None => Arc::new(Float64Array::from_iter_values(numbers.iter().map(|n| match n {
                 Number::Integer(i) => *i as f64,

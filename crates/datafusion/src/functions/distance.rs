@@ -133,7 +133,6 @@ impl DistanceFunction {
     }
 }
 
-
 /// Whether a function of two vectors is NULL because one of them is all zeros, which has no direction: so it is for the
 /// cosine, as in DataFusion. `zero` is asked only where the score leaves it open.
 pub(crate) fn is_null_of_zero(distance: Distance, score: f64, zero: impl FnOnce() -> bool) -> bool {

@@ -134,7 +134,6 @@ impl ExecutionPlan for SearchExec {
         f(&self.parts.k)
     }
 
-    #[expect(deprecated, reason = "required until the trait drops it")]
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         let Ok([input, query]) = <[_; 2]>::try_from(children) else {
             return internal_err!("a search has two inputs");
@@ -142,7 +141,6 @@ impl ExecutionPlan for SearchExec {
         Ok(Arc::new(Self::new(Parts { input, query, ..self.parts.clone() })))
     }
 
-    #[expect(deprecated, reason = "statistics_from_inputs calls it")]
     fn partition_statistics(&self, _partition: Option<usize>) -> Result<Arc<Statistics>> {
         let mut statistics = Statistics::new_unknown(&self.parts.schema);
         if let (Some(k), true) = (self.literal_k(), self.parts.output != Output::PerQuery) {

@@ -225,7 +225,11 @@ pub(crate) fn vector_column(plan: &LogicalPlan, name: Option<&str>, of: &str) ->
     match (found.as_slice(), name) {
         ([(column, field)], _) if is_vector(field) => Ok(column.clone()),
         ([(column, field)], _) => {
-            plan_err!("{of}: field {:?} is {}, and vectors are needed: lists of numbers", column.name, field.data_type())
+            plan_err!(
+                "{of}: field {:?} is {}, and vectors are needed: lists of numbers",
+                column.name,
+                field.data_type()
+            )
         }
         ([], Some(name)) => plan_err!("{of} has no field {name:?}; its columns are {}", names(false)),
         ([], None) => plan_err!("{of} has no field of vectors (lists of numbers); its columns are {}", names(false)),
@@ -312,8 +316,7 @@ impl UserDefinedLogicalNodeCore for Search {
     }
 
     fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
-        let (Ok([input, query]), Some((k, conditions))) =
-            (<[LogicalPlan; 2]>::try_from(inputs), exprs.split_first())
+        let (Ok([input, query]), Some((k, conditions))) = (<[LogicalPlan; 2]>::try_from(inputs), exprs.split_first())
         else {
             return internal_err!("a search has two inputs and k");
         };

@@ -51,9 +51,7 @@ impl Ranking {
     /// No rows yet.
     pub(super) fn best(&self) -> Best {
         match (self.order, self.metric()) {
-            (Order::Sql { descending, .. }, _) if self.queries.is_empty() => {
-                Best::Sql(SqlTop::new(self.k, descending))
-            }
+            (Order::Sql { descending, .. }, _) if self.queries.is_empty() => Best::Sql(SqlTop::new(self.k, descending)),
             (_, Some(metric)) => Best::Metric(self.queries.iter().map(|_| TopK::new(self.k, metric)).collect()),
             (Order::Sql { descending, .. }, None) => Best::Sql(SqlTop::new(self.k, descending)),
             (Order::Metric(metric), None) => Best::Metric(vec![TopK::new(self.k, metric)]),
@@ -91,10 +89,9 @@ impl Ranking {
 
     fn offer_run<T: Scalar>(&self, values: &[T], dim: usize, ids: RowIds<'_>, best: &mut Best) -> Result<()> {
         match (best, ids, self.queries.as_slice()) {
-            (Best::Metric(tops), RowIds::From(first), [query]) => tops
-                .iter_mut()
-                .try_for_each(|top| search_block(query, values, dim, first, top))
-                .map_err(to_datafusion),
+            (Best::Metric(tops), RowIds::From(first), [query]) => {
+                tops.iter_mut().try_for_each(|top| search_block(query, values, dim, first, top)).map_err(to_datafusion)
+            }
             (Best::Metric(tops), RowIds::From(first), queries) => {
                 search_blocks(queries, values, dim, first, tops).map_err(to_datafusion)
             }

@@ -12,10 +12,10 @@ use datafusion::common::runtime::JoinSet;
 use datafusion::common::{DataFusionError, Result, exec_err, internal_err};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::execute_stream;
 use futures::stream::{self, StreamExt};
 use hyperslab_vector::PreparedQuery;
 
@@ -152,8 +152,7 @@ impl Run {
                 row: self.parts.row,
                 by_row: is_found_by_row(&self.parts),
                 ranked: self.ranked.clone(),
-                reservation: MemoryConsumer::new(format!("Search[{partition}]"))
-                    .register(self.context.memory_pool()),
+                reservation: MemoryConsumer::new(format!("Search[{partition}]")).register(self.context.memory_pool()),
             };
             tasks.spawn(task.run());
         }
@@ -199,8 +198,12 @@ impl Run {
                     let rows = match (&winners.carried, self.parts.row) {
                         (Some(carried), Some(row)) => {
                             let numbers = carried.column(row).slice(range.start, range.len());
-                            carried_rows =
-                                numbers.as_primitive::<Int64Type>().values().iter().map(|r| r.cast_unsigned()).collect();
+                            carried_rows = numbers
+                                .as_primitive::<Int64Type>()
+                                .values()
+                                .iter()
+                                .map(|r| r.cast_unsigned())
+                                .collect();
                             &carried_rows
                         }
                         _ => rows,
@@ -333,7 +336,9 @@ impl Found {
             Found::ByRow(best) => best.memory_size(),
             Found::Carried(all) => all
                 .iter()
-                .map(|c| c.keys.capacity() * 16 + c.batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>())
+                .map(|c| {
+                    c.keys.capacity() * 16 + c.batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>()
+                })
                 .sum(),
         }
     }

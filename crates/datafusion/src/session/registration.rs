@@ -18,9 +18,11 @@ use crate::catalog::StoreCatalog;
 use crate::files::{FileTableFactory, file_catalog};
 use crate::optimizer::dml::RefuseDml;
 use crate::optimizer::pin::PinSnapshot;
+use crate::search::SearchPlanner;
 use crate::types::HyperslabTypes;
 use crate::write::WritePlanner;
 use crate::write::in_order::RowOrder;
+use crate::{functions, relation};
 
 /// Adds a store to an existing context, as catalog `catalog`, with the table functions, scalar functions, operators
 /// and rules. The context keeps its own tables, functions, settings and default catalog; statements that it had
@@ -58,6 +60,10 @@ pub fn register(context: &SessionContext, store: &Store, catalog: &str) -> Resul
 pub(super) fn extend(mut builder: SessionStateBuilder, catalog: &StoreCatalog) -> SessionStateBuilder {
     builder.type_planner().get_or_insert_with(|| Arc::new(HyperslabTypes));
     let inner = builder.query_planner().take();
+    functions::register_on(&mut builder);
+    if let Some(catalogs) = builder.catalog_list().clone() {
+        builder.relation_planners().get_or_insert_default().insert(0, relation::planner(catalogs));
+    }
     builder
         .with_analyzer_rule(Arc::new(PinSnapshot { store: catalog.store().clone() }))
         .with_analyzer_rule(Arc::new(RefuseDml))
@@ -66,8 +72,8 @@ pub(super) fn extend(mut builder: SessionStateBuilder, catalog: &StoreCatalog) -
 }
 
 /// Puts a relation planner that sees the pinned catalog in front of the live one.
-pub(super) fn pin_relations(_state: &mut SessionState, _catalog: &StoreCatalog) -> Result<()> {
-    Ok(())
+pub(super) fn pin_relations(state: &mut SessionState) -> Result<()> {
+    state.register_relation_planner(relation::planner(Arc::clone(state.catalog_list())))
 }
 
 /// Plans our nodes. A plan without any goes to the context's own planner.
@@ -86,7 +92,8 @@ impl QueryPlanner for HyperslabQueryPlanner {
         match &self.inner {
             Some(inner) if !has_our_nodes(plan)? => inner.create_physical_plan(plan, session).await,
             _ => {
-                let planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> = vec![Arc::new(WritePlanner)];
+                let planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> =
+                    vec![Arc::new(WritePlanner), Arc::new(SearchPlanner)];
                 DefaultPhysicalPlanner::with_extension_planners(planners).create_physical_plan(plan, session).await
             }
         }
@@ -105,4 +112,4 @@ fn has_our_nodes(plan: &LogicalPlan) -> Result<bool> {
 }
 
 /// The names of our logical nodes.
-const OUR_NODES: [&str; 4] = ["ArrayWrite", "FlattenCells", "InOrder", "StoreChange"];
+const OUR_NODES: [&str; 5] = ["ArrayWrite", "FlattenCells", "InOrder", "Search", "StoreChange"];

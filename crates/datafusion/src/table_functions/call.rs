@@ -52,7 +52,8 @@ impl<'a> Call<'a> {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => match function.parameters.get(i) {
                     Some(parameter) if parameter.positional => (i, expr),
                     Some(parameter) => {
-                        return call.misused(&format!("too many arguments; {0} needs its name: {0} => …", parameter.name));
+                        return call
+                            .misused(&format!("too many arguments; {0} needs its name: {0} => …", parameter.name));
                     }
                     None => return call.misused("too many arguments"),
                 },

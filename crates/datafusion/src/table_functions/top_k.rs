@@ -4,12 +4,12 @@ use datafusion::arrow::array::Array;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{Column, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit};
-use datafusion::sql::parser::DFParserBuilder;
 use datafusion::sql::sqlparser::ast;
 use hyperslab_vector::Metric;
 
 use super::call::{literal, literal_text};
 use super::{Call, Parameter, TableFunction};
+use crate::dialect;
 use crate::error::to_datafusion;
 use crate::functions::{FunctionDoc, FunctionKind};
 use crate::search::{Order, Output, Search, vector_column};
@@ -91,7 +91,7 @@ fn is_subquery(expr: &ast::Expr) -> bool {
 /// gives.
 fn filtered(call: &mut Call<'_>, input: LogicalPlan, filter: ast::Expr) -> Result<LogicalPlan> {
     let filter = match (literal_text(&filter), &filter) {
-        (Some(text), _) => DFParserBuilder::new(text).build()?.parse_expr()?.expr,
+        (Some(text), _) => dialect::parse_expr(text)?,
         (None, ast::Expr::Subquery(query)) => ast::Expr::InSubquery {
             expr: Box::new(ast::Expr::Identifier(ast::Ident::new(ROW))),
             subquery: query.clone(),
