@@ -62,7 +62,7 @@ impl State {
         self.version = entry.version;
         self.chain = crc;
         self.time = entry.time;
-        self.log_bytes += bytes;
+        self.log_bytes = self.log_bytes.saturating_add(bytes);
         self.unsynced = match entry.sync {
             SyncMode::Full => None,
             SyncMode::Os => self.unsynced.or(Some(entry.version)),

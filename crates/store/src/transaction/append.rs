@@ -46,15 +46,14 @@ impl Staged {
         Ok(())
     }
 
-    fn push(&mut self, files: &mut Files, target: &Target, columns: &[Buffer], rows: u64) -> Result<()> {
-        let bytes: usize = columns.iter().map(Buffer::len).sum();
+    fn push(&mut self, files: &mut Files, target: &Target, columns: &[&[u8]], rows: u64) -> Result<()> {
+        let bytes: usize = columns.iter().map(|column| column.len()).sum();
         if self.waiting_bytes() + bytes > WAITING || (self.writer.is_some() && bytes >= DIRECT) {
             self.spill(files, target)?;
         }
         if bytes > WAITING || (self.writer.is_some() && bytes >= DIRECT) {
-            let columns: Vec<&[u8]> = columns.iter().map(Buffer::as_slice).collect();
             let writer = self.writer.get_or_insert_with(|| SegmentWriter::new(target.clone(), None));
-            writer.write(files, &columns, rows)?;
+            writer.write(files, columns, rows)?;
         } else {
             self.waiting.resize_with(columns.len(), Vec::new);
             for (waiting, column) in self.waiting.iter_mut().zip(columns) {
@@ -90,7 +89,7 @@ impl Transaction {
             .map(|(field, column)| arrow::raw_bytes(field, column.as_ref(), first))
             .collect::<Result<_>>()
             .map_err(|e| e.with("array", &name))?;
-        self.push(&name, &columns, rows.num_rows() as u64)
+        self.push(&name, &slices(&columns), rows.num_rows() as u64)
     }
 
     /// Appends every row of a source with the same dtypes and cells, in bounded memory.
@@ -115,7 +114,7 @@ impl Transaction {
                 let bytes = arrow::raw_bytes(field, block.array.as_ref(), row).map_err(|e| e.with("array", &name))?;
                 columns.push(bytes);
             }
-            self.push(&name, &columns, end - row)?;
+            self.push(&name, &slices(&columns), end - row)?;
             row = end;
         }
         Ok(())
@@ -153,11 +152,12 @@ impl Transaction {
         }
         let count = rows.shape().first().copied().unwrap_or(0) as u64;
         let ordered = rows.as_standard_layout();
-        let mut bytes = elements::as_bytes(ordered.as_slice().unwrap_or_default()).to_vec();
+        let bytes = elements::as_bytes(ordered.as_slice().unwrap_or_default());
         if field.dtype() == DType::Bool {
-            bytes.iter_mut().for_each(|b| *b = u8::from(*b != 0));
+            let bools: Vec<u8> = bytes.iter().map(|b| u8::from(*b != 0)).collect();
+            return self.push(&name, &[&bools], count);
         }
-        self.push(&name, &[Buffer::from_vec(bytes)], count)
+        self.push(&name, &[bytes], count)
     }
 
     fn touch_for_append(&mut self, name: impl Into<ArrayName>) -> Result<(ArrayName, &mut Touched)> {
@@ -168,9 +168,9 @@ impl Transaction {
         Ok((name, touched))
     }
 
-    fn push(&mut self, name: &ArrayName, columns: &[Buffer], rows: u64) -> Result<()> {
+    fn push(&mut self, name: &ArrayName, columns: &[&[u8]], rows: u64) -> Result<()> {
         let id = self.resolve(name)?;
-        let bytes: usize = columns.iter().map(Buffer::len).sum();
+        let bytes: usize = columns.iter().map(|column| column.len()).sum();
         let waiting: usize = self.touched.values().map(|t| t.staged.waiting_bytes()).sum();
         let Some(touched) = self.touched.get_mut(&id) else { return Ok(()) };
         let pushed =
@@ -179,6 +179,10 @@ impl Transaction {
         self.failed |= pushed.is_err();
         pushed.map_err(|e| e.with("array", name))
     }
+}
+
+fn slices(columns: &[Buffer]) -> Vec<&[u8]> {
+    columns.iter().map(Buffer::as_slice).collect()
 }
 
 /// Refuses a source whose fields are not, in order, of the array's dtypes and cells.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use hyperslab_core::{Error, ErrorKind};
+use hyperslab_core::{ArraySource, Error, ErrorKind};
 use hyperslab_store::{OpenOptions, Store};
 
 use crate::common::*;
@@ -140,11 +140,15 @@ fn rewrite(path: &Path, version: u64, change: impl Fn(&mut serde_json::Value)) {
     let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     json.as_object_mut().unwrap().remove("crc32c");
     change(&mut json);
-    let mut bytes = serde_json::to_vec(&json).unwrap();
+    std::fs::write(file, sealed(&json)).unwrap();
+}
+
+fn sealed(json: &serde_json::Value) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec(json).unwrap();
     bytes.pop();
     let crc = crc32c::crc32c(&bytes);
     bytes.extend_from_slice(format!(",\"crc32c\":\"{crc:08x}\"}}\n").as_bytes());
-    std::fs::write(file, bytes).unwrap();
+    bytes
 }
 
 #[test]
@@ -349,4 +353,126 @@ fn a_short_or_missing_shard_is_named() {
     assert!(error.to_string().contains(&name), "{error}");
     std::fs::remove_file(&shard).unwrap();
     assert!(read().to_string().contains(&name));
+}
+
+#[test]
+fn a_field_without_shards_reads_as_zeros() {
+    let (_folder, path) = store(1);
+    without_checkpoints(&path);
+    // A second segment of 3 rows without a shard, then a third that is the first one's shard.
+    rewrite(&path, 1, |e| {
+        let add = e["actions"][1].clone();
+        let mut zeros = add.clone();
+        zeros["segment.add"]["segment"] = 1.into();
+        zeros["segment.add"]["rows"] = 3.into();
+        zeros["segment.add"]["shards"] = serde_json::json!([]);
+        let mut again = add;
+        again["segment.add"]["segment"] = 2.into();
+        e["actions"].as_array_mut().unwrap().extend([zeros, again]);
+    });
+    let a = array(&Store::open(&path).unwrap(), "a");
+    let expected = [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0];
+    assert_eq!(values(&a), expected);
+    assert!(!a.field("value").unwrap().view::<f32>().unwrap().is_view());
+    assert_eq!((a.rows(), a.run_end(0, 0), a.run_end(0, 1), a.run_end(0, 4)), (5, 1, 4, 5));
+    let taken = a.take(0, &[4, 2, 0]).unwrap().array;
+    let taken = hyperslab_core::arrow::raw_bytes(&fields()[0], taken.as_ref(), 0).unwrap();
+    assert_eq!(taken.typed_data::<f32>(), [0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+    assert_eq!(a.read(0, 1..3).unwrap().array.len(), 2);
+}
+
+/// Replaces a random value somewhere in the JSON.
+fn scramble(random: &mut impl FnMut(usize) -> usize, json: &mut serde_json::Value) {
+    use serde_json::{Value, json};
+    let inside = random(8) > 0;
+    match json {
+        Value::Object(map) if inside && !map.is_empty() => {
+            let key = map.keys().nth(random(map.len())).cloned().unwrap();
+            match random(20) {
+                0 => drop(map.remove(&key)),
+                _ => scramble(random, map.get_mut(&key).unwrap()),
+            }
+        }
+        Value::Array(list) if inside && !list.is_empty() => {
+            let at = random(list.len());
+            match random(10) {
+                0 => drop(list.remove(at)),
+                1 => list.push(list[at].clone()),
+                _ => scramble(random, &mut list[at]),
+            }
+        }
+        other => {
+            let values = [
+                json!(0),
+                json!(1),
+                json!(-1),
+                json!(4096),
+                json!(u64::MAX),
+                json!(i64::MAX),
+                json!(i64::MIN),
+                json!(u32::MAX),
+                json!(1.5),
+                json!(""),
+                json!("x"),
+                json!("public"),
+                json!("float64"),
+                json!(null),
+                json!(true),
+                json!([]),
+                json!([0]),
+                json!({}),
+            ];
+            *other = values[random(values.len())].clone();
+        }
+    }
+}
+
+#[test]
+fn no_log_makes_it_panic() {
+    let (_folder, path) = store(4);
+    let mut seed = 1_u64;
+    let mut random = |n: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % n
+    };
+    let newest_checkpoint = checkpoints(&path).pop().unwrap();
+    let checkpoint_version: u64 = newest_checkpoint.file_name().unwrap().to_string_lossy()[..20].parse().unwrap();
+    let originals = bytes(&path.join("_log"));
+    let (mut opened, mut refused) = (0, 0);
+    for round in 0..1500 {
+        let (file, version) = match round % 3 {
+            0 => (newest_checkpoint.clone(), checkpoint_version),
+            1 => (entry(&path, 4), 4),
+            _ => (entry(&path, 1), 1),
+        };
+        if round % 3 > 0 {
+            checkpoints(&path).iter().for_each(|p| std::fs::remove_file(p).unwrap());
+        }
+        let mut json: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        json.as_object_mut().unwrap().remove("crc32c");
+        (0..=random(3)).for_each(|_| scramble(&mut random, &mut json));
+        std::fs::write(&file, sealed(&json)).unwrap();
+        match Store::open_with(&path, OpenOptions { read_only: true, ..OpenOptions::default() }) {
+            Ok(store) => {
+                opened += 1;
+                let snapshot = store.snapshot().unwrap();
+                for name in snapshot.arrays("public") {
+                    let array = snapshot.array(name.as_str()).unwrap();
+                    let _info = array.info();
+                    let _first = array.run_end(0, 0);
+                    let _row = (array.rows() > 0).then(|| array.read(0, 0..1).map(drop));
+                }
+            }
+            Err(e) => {
+                refused += 1;
+                assert!(matches!(e.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported), "{version}: {e}");
+            }
+        }
+        for (path, bytes) in &originals {
+            if round % 3 > 0 || *path == file {
+                std::fs::write(path, bytes).unwrap();
+            }
+        }
+    }
+    assert!(opened > 50 && refused > 500, "{opened} {refused}");
 }
