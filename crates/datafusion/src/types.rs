@@ -65,7 +65,7 @@ fn is_ours(sql_type: &SqlType) -> bool {
 /// # Errors
 /// A type that arrays do not hold, naming the column, the type and what to use instead.
 pub(crate) fn field_spec(name: &str, sql_type: &SqlType) -> Result<FieldSpec> {
-    let (dtype, cell) = cell(sql_type).map_err(|e| e.context(format!("column {name:?}")))?;
+    let (dtype, cell) = cell(sql_type).map_err(|e| plan_datafusion_err!("column {name:?}: {}", e.message()))?;
     FieldSpec::new(name, dtype, cell).map_err(to_datafusion)
 }
 

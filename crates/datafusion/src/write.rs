@@ -199,10 +199,10 @@ pub(crate) fn append_plan(store: &Store, array: &Array, input: LogicalPlan) -> R
     ArrayWrite::plan(WriteTarget::append(store, array, Report::Append), without_row(input)?)
 }
 
-/// The same plan without the generated column: a column named `row` of type BIGINT is taken to be the position of a
-/// row, which the new array has anyway.
+/// The same plan without the generated column: a column named `row` of type BIGINT that cannot be NULL is taken to be
+/// the position of a row, which whatever is written has anyway. A column `row` of a CSV file can be NULL, and stays.
 pub(crate) fn without_row(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let is_row = |f: &Field| f.name() == crate::table::ROW && *f.data_type() == DataType::Int64;
+    let is_row = |f: &Field| f.name() == crate::table::ROW && *f.data_type() == DataType::Int64 && !f.is_nullable();
     if !plan.schema().fields().iter().any(|f| is_row(f)) {
         return Ok(plan);
     }

@@ -15,7 +15,7 @@ use datafusion::prelude::SessionContext;
 use hyperslab_store::Store;
 
 use crate::catalog::StoreCatalog;
-use crate::files::{FileTableFactory, file_catalog};
+use crate::files::{ArrayFormatFactory, FileTableFactory, SINKS, file_catalog};
 use crate::optimizer::dml::RefuseDml;
 use crate::optimizer::pin::PinSnapshot;
 use crate::search::SearchPlanner;
@@ -59,6 +59,10 @@ pub fn register(context: &SessionContext, store: &Store, catalog: &str) -> Resul
 /// changes; rows are joined before the planner adds exchanges; row order is restored after it did.
 pub(super) fn extend(mut builder: SessionStateBuilder, catalog: &StoreCatalog) -> SessionStateBuilder {
     builder.type_planner().get_or_insert_with(|| Arc::new(HyperslabTypes));
+    let formats = builder.file_formats().get_or_insert_default();
+    for extension in SINKS {
+        formats.push(Arc::new(ArrayFormatFactory { extension }));
+    }
     let inner = builder.query_planner().take();
     functions::register_on(&mut builder);
     if let Some(catalogs) = builder.catalog_list().clone() {

@@ -12,7 +12,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::dml::CopyTo;
 use datafusion::sql::parser::{CopyToSource, CopyToStatement, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{Statement as Sql, Value};
-use hyperslab_core::arrow;
+use hyperslab_core::{DType, arrow};
 
 use crate::session::Frame;
 use crate::write::flatten::FlattenCells;
@@ -115,12 +115,20 @@ fn check_format(format: &str, target: &str, input: &LogicalPlan, options: &mut H
                 arrow::from_field(column).map_err(crate::to_datafusion)?;
             }
         }
-        "parquet" if !options.keys().any(|k| k.ends_with("max_row_group_size")) => {
+        "parquet" => {
             let row_bytes: usize = columns.iter().map(|c| arrow::from_field(c).map_or(16, |f| f.row_bytes())).sum();
             let rows = (ROW_GROUP_BYTES / row_bytes.max(1)).clamp(1, 1 << 20);
-            options.insert("format.max_row_group_size".to_owned(), rows.to_string());
+            options.entry("format.max_row_group_size".to_owned()).or_insert_with(|| rows.to_string());
+            // Floats hardly repeat: a dictionary of them costs time and space.
+            if columns.iter().all(|c| arrow::from_field(c).is_ok_and(|f| is_float(f.dtype()))) {
+                options.entry("format.dictionary_enabled".to_owned()).or_insert_with(|| "false".to_owned());
+            }
         }
         _ => {}
     }
     Ok(())
+}
+
+fn is_float(dtype: DType) -> bool {
+    matches!(dtype, DType::Float16 | DType::Float32 | DType::Float64 | DType::Complex64 | DType::Complex128)
 }
