@@ -227,6 +227,7 @@ impl<T: Load, F: Term> Pass for Rows<'_, T, F> {
                 }
             }
             if let ([query], true) = (last_query, groups.whole < self.dim) {
+                I::prefetch(rows.as_ptr().wrapping_add(groups.whole).wrapping_byte_add(PREFETCH).cast());
                 let row = groups.partial::<T, I>(rows);
                 sum = I::add(sum, F::of::<I>(row, I::from_f64(query)));
                 if F::NORM {
