@@ -16,6 +16,8 @@ mod session;
 mod statement;
 mod table;
 mod table_functions;
+#[cfg(test)]
+mod testing;
 mod types;
 mod vectors;
 mod write;

@@ -2,3 +2,4 @@
 
 pub(crate) mod dml;
 pub(crate) mod pin;
+pub(crate) mod row_join;

@@ -30,6 +30,7 @@ use hyperslab_core::ArraySource;
 
 pub(crate) use row_filter::RowFilter;
 pub use row_ranges::RowRanges;
+pub(crate) use split::points as split_points;
 
 use crate::table::ArrayTable;
 
@@ -142,6 +143,13 @@ impl ArrayScanExec {
         let splits: Vec<u64> = self.splits.iter().copied().filter(|&s| s < end).collect();
         let properties = Arc::new(properties(self.properties.eq_properties.schema(), &splits));
         Self { selected, fetch, splits, properties, metrics: ExecutionPlanMetricsSet::new(), ..self }
+    }
+
+    /// The same scan, reading only those of its rows that are among `rows`.
+    #[must_use]
+    pub fn narrowed(&self, rows: &RowRanges) -> Self {
+        let ranges = self.selected.intersect(rows);
+        Self { selected: ranges.clone(), ranges, fetch: None, metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }
     }
 
     fn statistics_of(&self, rows: &RowRanges) -> Statistics {
@@ -323,3 +331,6 @@ impl ExecutionPlan for ArrayScanExec {
         Ok(stream::start(self, partition))
     }
 }
+
+#[cfg(test)]
+mod tests;

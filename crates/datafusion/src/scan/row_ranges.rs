@@ -142,3 +142,52 @@ impl fmt::Display for RowRanges {
         f.write_str("]")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ROWS: u64 = 40;
+
+    fn ranges() -> impl Strategy<Value = Vec<Range<u64>>> {
+        prop::collection::vec((0..ROWS, 0..8_u64).prop_map(|(s, n)| s..(s + n).min(ROWS)), 0..6)
+    }
+
+    fn rows(ranges: &RowRanges) -> Vec<u64> {
+        ranges.ranges().iter().cloned().flatten().collect()
+    }
+
+    fn check(ranges: &RowRanges, expected: &BTreeSet<u64>) {
+        assert_eq!(rows(ranges), expected.iter().copied().collect::<Vec<_>>());
+        assert!(ranges.ranges().windows(2).all(|w| w[0].end < w[1].start), "{ranges:?}");
+        assert!(ranges.ranges().iter().all(|r| r.start < r.end), "{ranges:?}");
+        assert_eq!(ranges.rows(), expected.len() as u64);
+        assert_eq!(ranges.is_empty(), expected.is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_are_sets_of_rows(a in ranges(), b in ranges(), start in 0..ROWS, end in 0..ROWS, n in 0..ROWS) {
+            let set = |r: &[Range<u64>]| r.iter().cloned().flatten().collect::<BTreeSet<u64>>();
+            let (x, y) = (set(&a), set(&b));
+            let (a, b) = (RowRanges::from_ranges(a), RowRanges::from_ranges(b));
+            check(&a, &x);
+            check(&a.union(&b), &x.union(&y).copied().collect());
+            check(&a.intersect(&b), &x.intersection(&y).copied().collect());
+            check(&a.complement(ROWS), &(0..ROWS).filter(|r| !x.contains(r)).collect());
+            check(&a.clip(start..end), &x.iter().copied().filter(|r| (start..end).contains(r)).collect());
+            check(&a.first(n), &x.iter().copied().take(n as usize).collect());
+            prop_assert_eq!(RowRanges::from_iter(x), a);
+        }
+    }
+
+    #[test]
+    fn many_ranges_are_abbreviated() {
+        assert_eq!(RowRanges::from_iter([1, 2, 9]).to_string(), "[1..3, 9..10]");
+        assert_eq!(RowRanges::from_iter([0, 2, 4, 6, 8]).to_string(), "[0..1, 2..3, 4..5, 6..7, … 5 ranges]");
+    }
+}

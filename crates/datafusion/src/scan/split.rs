@@ -4,8 +4,7 @@ use hyperslab_core::ArraySource;
 
 use super::RowRanges;
 
-/// Partitions begin at multiples of this many rows: arrays that are joined on `row` then meet at the same rows, and
-/// segments are closed at multiples of it, too.
+/// Partitions begin at multiples of this many rows, as segments do where the data allows.
 const GRID: u64 = 65_536;
 
 /// The finest grid, for small arrays.
@@ -16,10 +15,10 @@ const FINEST_BYTES: u64 = 1 << 20;
 
 /// The rows at which partitions begin (the first begins at 0), so that each has about as many of the selected rows.
 /// At most `partitions - 1` of them, fewer where there is too little to read.
-pub(super) fn points(source: &dyn ArraySource, selected: &RowRanges, partitions: usize) -> Vec<u64> {
+pub(crate) fn points(source: &dyn ArraySource, selected: &RowRanges, partitions: usize) -> Vec<u64> {
     let total = selected.rows();
     let partitions = partitions.max(1) as u64;
-    let grid = grid(source, partitions);
+    let grid = grid(source, total, partitions);
     let Some(bounds) = selected.bounds() else { return vec![] };
     let mut points = Vec::new();
     let (mut before, mut next) = (0, 1);
@@ -39,13 +38,13 @@ pub(super) fn points(source: &dyn ArraySource, selected: &RowRanges, partitions:
     points
 }
 
-/// The grid for an array, whatever its projection: the coarse one, or a finer one where that leaves cores idle.
-fn grid(source: &dyn ArraySource, partitions: u64) -> u64 {
+/// The coarse grid, or a finer one where that would leave cores idle. It does not depend on the projection.
+fn grid(source: &dyn ArraySource, selected: u64, partitions: u64) -> u64 {
     let row_bytes = source.fields().iter().map(|f| f.row_bytes() as u64).sum::<u64>().max(1);
     let by_bytes = (FINEST_BYTES / row_bytes).max(1);
     let finest = FINEST_GRID.min(1 << by_bytes.ilog2());
     let mut grid = GRID;
-    while grid > finest && source.rows() / grid < 4 * partitions {
+    while grid > finest && selected / grid < 4 * partitions {
         grid /= 2;
     }
     grid

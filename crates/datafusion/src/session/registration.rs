@@ -18,6 +18,7 @@ use crate::catalog::StoreCatalog;
 use crate::files::{ArrayFormatFactory, FileTableFactory, SINKS, file_catalog};
 use crate::optimizer::dml::RefuseDml;
 use crate::optimizer::pin::PinSnapshot;
+use crate::optimizer::row_join::RowJoin;
 use crate::search::SearchPlanner;
 use crate::types::HyperslabTypes;
 use crate::write::WritePlanner;
@@ -68,6 +69,7 @@ pub(super) fn extend(mut builder: SessionStateBuilder, catalog: &StoreCatalog) -
     if let Some(catalogs) = builder.catalog_list().clone() {
         builder.relation_planners().get_or_insert_default().insert(0, relation::planner(catalogs));
     }
+    RowJoin::insert_into(&mut builder.physical_optimizers().get_or_insert_default().rules);
     builder
         .with_analyzer_rule(Arc::new(PinSnapshot { store: catalog.store().clone() }))
         .with_analyzer_rule(Arc::new(RefuseDml))
