@@ -138,7 +138,7 @@ impl<'a> Join<'a> {
         }
         let largest = if left.source_rows() >= right.source_rows() { &left } else { &right };
         let needed = if left_only && right_only { all } else { left.ranges.union(&right.ranges) };
-        let splits = split_points(largest.scan.source().as_ref(), &needed, partitions);
+        let splits = fill_up(split_points(largest.scan.source().as_ref(), &needed, partitions), &needed, partitions);
         let left_plan = narrow(self.left, &left.ranges, &splits)?;
         let right_plan = narrow(self.right, &right.ranges, &splits)?;
         if !(in_order(&left_plan, self.left_key) && in_order(&right_plan, self.right_key)) {
@@ -265,6 +265,17 @@ impl<'a> Rows<'a> {
     fn source_rows(&self) -> u64 {
         self.scan.source().rows()
     }
+}
+
+/// As many split points as the session has partitions less one, the further ones beyond the last row: with fewer
+/// partitions than that, exchanges would be put in between, which break the order up.
+fn fill_up(mut splits: Vec<u64>, rows: &RowRanges, partitions: usize) -> Vec<u64> {
+    let end = rows.bounds().map_or(0, |b| b.end);
+    while splits.len() + 1 < partitions {
+        let last = splits.last().map_or(end, |&s| s.max(end));
+        splits.push(last + 1);
+    }
+    splits
 }
 
 /// Restricts every scan of a side to some rows and cuts it at the given ones.

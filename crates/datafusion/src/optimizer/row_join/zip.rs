@@ -12,7 +12,7 @@ use datafusion::common::{JoinSide, Statistics, exec_err, internal_err};
 use datafusion::error::Result;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{Distribution, EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::{
@@ -21,7 +21,8 @@ use datafusion::physical_plan::{
 use futures::{Stream, StreamExt};
 
 /// An equality join on `row` of inputs that have the same rows, each once, in order: their columns side by side,
-/// without a copy.
+/// without a copy. The row numbers are compared all the same: a plan that was changed underneath gives an error, never
+/// wrong pairs.
 #[derive(Debug, Clone)]
 pub(crate) struct RowZipExec {
     left: Arc<dyn ExecutionPlan>,
@@ -128,19 +129,12 @@ impl ExecutionPlan for RowZipExec {
         Ok(Arc::new(Self::try_new(left, right, &self.left_key, &self.right_key, self.schema())?))
     }
 
-    fn input_distribution_requirements(&self) -> InputDistributionRequirements {
-        InputDistributionRequirements::co_partitioned(vec![
-            Distribution::KeyPartitioned(vec![Arc::new(self.left_key.clone())]),
-            Distribution::KeyPartitioned(vec![Arc::new(self.right_key.clone())]),
-        ])
-    }
-
     fn maintains_input_order(&self) -> Vec<bool> {
         vec![true, true]
     }
 
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        // Another partitioning would break the pairs up.
+        // The inputs are cut at the same rows already; another partitioning would break the pairs up.
         vec![false, false]
     }
 
@@ -160,8 +154,8 @@ impl ExecutionPlan for RowZipExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         Ok(Box::pin(Zip {
-            left: Side::new(self.left.execute(partition, Arc::clone(&context))?),
-            right: Side::new(self.right.execute(partition, context)?),
+            left: Side::new(self.left.execute(partition, Arc::clone(&context))?, &self.left_key),
+            right: Side::new(self.right.execute(partition, context)?, &self.right_key),
             schema: self.schema(),
             metrics: BaselineMetrics::new(&self.metrics, partition),
         }))
@@ -171,13 +165,14 @@ impl ExecutionPlan for RowZipExec {
 /// An input, and what of its last batch is not handed on yet.
 struct Side {
     input: SendableRecordBatchStream,
+    key: usize,
     rest: Option<RecordBatch>,
     ended: bool,
 }
 
 impl Side {
-    fn new(input: SendableRecordBatchStream) -> Self {
-        Self { input, rest: None, ended: false }
+    fn new(input: SendableRecordBatchStream, key: &Column) -> Self {
+        Self { input, key: key.index(), rest: None, ended: false }
     }
 
     /// Waits until there are rows or the input has ended.
@@ -220,6 +215,9 @@ impl Zip {
         };
         let count = left.num_rows().min(right.num_rows());
         let (left, right) = (self.left.take(left, count), self.right.take(right, count));
+        if left.columns().get(self.left.key) != right.columns().get(self.right.key) {
+            return Poll::Ready(Some(internal_err!("the sides of a join on row do not have the same rows")));
+        }
         let columns = left.columns().iter().chain(right.columns()).cloned().collect();
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options);
