@@ -24,6 +24,10 @@ use crate::state::State;
 /// How often a listing is repeated that a concurrent packing may have torn.
 const LISTINGS: usize = 5;
 
+/// Logs of up to this many bytes are read whole on opening, although a checkpoint covers them: it costs a fraction of a
+/// millisecond and finds every damaged entry.
+const SMALL_LOG: u64 = 16 << 10;
+
 /// The log of an open store, with the newest state that was read.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -260,7 +264,9 @@ fn load(storage: &dyn Storage) -> Result<(State, Upkeep)> {
         if let Some((version, bytes)) = start {
             upkeep.hint = Hint { version, bytes, log_bytes: state.log_bytes };
             next = version + 1;
-            if version == newest {
+            if state.log_bytes <= SMALL_LOG {
+                check_entries(storage, &mut files, &state)?;
+            } else if version == newest {
                 files.check_newest(storage, &state, bytes)?;
             }
         }
@@ -270,6 +276,26 @@ fn load(storage: &dyn Storage) -> Result<(State, Upkeep)> {
         }
         Ok((state, upkeep))
     })
+}
+
+/// Holds every entry that the checkpoint of `state` covers against its chain of checksums.
+///
+/// # Errors
+/// `Corrupt`, naming the entry that is damaged.
+fn check_entries(storage: &dyn Storage, files: &mut LogFiles, state: &State) -> Result<()> {
+    let mut whole = State::default();
+    let mut last = String::new();
+    for version in 0..=state.version {
+        let (bytes, path) = files.read(storage, version)?;
+        apply(&mut whole, &bytes, &path)?;
+        last = path;
+    }
+    if whole.chain != state.chain {
+        let why =
+            format!("it has the checksum {}, and the checkpoint of its version says {}", whole.chain, state.chain);
+        return Err(damaged(&last, Error::corrupt(why)));
+    }
+    Ok(())
 }
 
 /// The state of the newest checkpoint that is whole, its version and its size. A damaged one is passed over, since

@@ -68,6 +68,31 @@ fn corrupt(path: &Path, names: &str) {
 }
 
 #[test]
+fn in_a_young_store_an_entry_below_a_checkpoint_is_checked_too() {
+    for version in 0..6 {
+        for damage in [cut, alter] {
+            let (_folder, path) = store(6);
+            assert!(!checkpoints(&path).is_empty());
+            damage(&entry(&path, version));
+            corrupt(&path, &format!("{version:020}.json"));
+        }
+    }
+}
+
+fn cut(file: &Path) {
+    let bytes = std::fs::read(file).unwrap();
+    std::fs::write(file, &bytes[..bytes.len() / 2]).unwrap();
+}
+
+/// Flips a bit in the middle, in place.
+fn alter(file: &Path) {
+    let mut bytes = std::fs::read(file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(file, &bytes).unwrap();
+}
+
+#[test]
 fn an_entry_that_is_cut_short_or_altered() {
     let (_folder, path) = store(6);
     without_checkpoints(&path);
