@@ -29,6 +29,7 @@ fn root(error: &DataFusionError) -> String {
             ParserError::ParserError(text) | ParserError::TokenizerError(text) => format!("syntax error: {text}"),
             ParserError::RecursionLimitExceeded => "the statement is nested too deeply".to_owned(),
         },
+        DataFusionError::SchemaError(inner, _) => inner.to_string(),
         DataFusionError::NotImplemented(text)
         | DataFusionError::Plan(text)
         | DataFusionError::Configuration(text)

@@ -60,7 +60,13 @@ fn start(options: Options, runtime: &tokio::runtime::Runtime) -> ExitCode {
         keep_going: options.keep_going,
         columns: None,
     };
-    let mut app = App::new(session, options.open, settings, runtime.handle().clone(), interactive);
+    let mut app = match App::new(session, options.open, settings, runtime.handle().clone(), interactive) {
+        Ok(app) => app,
+        Err(e) => {
+            report(&format!("listening for Ctrl-C failed: {e}"));
+            return FAILED.into();
+        }
+    };
     if interactive {
         return match shell::run(&mut app) {
             Ok(()) => ExitCode::SUCCESS,

@@ -99,15 +99,17 @@ pub(crate) fn open_session(open: &OpenArgs) -> Result<Session, String> {
 }
 
 impl App {
+    /// # Errors
+    /// When the thread that listens for Ctrl-C cannot be started.
     pub(crate) fn new(
         session: Session,
         open: OpenArgs,
         settings: Settings,
         runtime: Handle,
         interactive: bool,
-    ) -> Self {
-        let interrupt = Interrupt::listen(&runtime, interactive);
-        Self { session, open, settings, target: Target::Stdout, runtime, interrupt, reading: 0, failed: false }
+    ) -> io::Result<Self> {
+        let interrupt = Interrupt::listen(interactive)?;
+        Ok(Self { session, open, settings, target: Target::Stdout, runtime, interrupt, reading: 0, failed: false })
     }
 
     /// Runs the statements of `-c`.
@@ -155,7 +157,7 @@ impl App {
         match self.run(command) {
             Err(Failure::Error(text)) => {
                 let text = match file {
-                    Some(file) => format!("{file}:{}: {text}", command.line),
+                    Some(file) => format!("{file}:{}: {}", command.line, absolute_line(&text, command.line)),
                     None => text,
                 };
                 if !self.settings.keep_going {
@@ -366,6 +368,18 @@ async fn wait(task: &mut JoinHandle<Result<(), DataFusionError>>, interrupt: &In
     })
 }
 
+/// The parser counts lines from the start of a statement; a file's reader counts from the start of the file.
+fn absolute_line(text: &str, first: usize) -> String {
+    let absolute = || {
+        let (before, after) = text.rsplit_once(" at Line: ")?;
+        let (line, column) = after.split_once(", Column: ")?;
+        let line: usize = line.parse().ok()?;
+        column.parse::<usize>().ok()?;
+        Some(format!("{before} at line {}, column {column}", (line + first).checked_sub(1)?))
+    };
+    absolute().unwrap_or_else(|| text.to_owned())
+}
+
 /// Whether a statement's first word says that it changes something.
 fn changes(sql: &str) -> bool {
     let word = sql.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default().to_ascii_uppercase();
@@ -388,10 +402,12 @@ impl Drop for Running {
 }
 
 impl Interrupt {
-    fn listen(runtime: &Handle, interactive: bool) -> Self {
+    /// Listens on a thread of its own: the runtime's may all be busy with the statement that is to be cancelled.
+    fn listen(interactive: bool) -> io::Result<Self> {
         let this = Self { pressed: Arc::default(), running: Arc::default() };
         let listener = this.clone();
-        runtime.spawn(async move {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listen = async move {
             while tokio::signal::ctrl_c().await.is_ok() {
                 if listener.running.load(Ordering::Relaxed) {
                     listener.pressed.notify_one();
@@ -399,8 +415,9 @@ impl Interrupt {
                     std::process::exit(crate::INTERRUPTED.into());
                 }
             }
-        });
-        this
+        };
+        std::thread::Builder::new().name("ctrl-c".to_owned()).spawn(move || runtime.block_on(listen))?;
+        Ok(this)
     }
 
     /// Marks a statement as running until the guard is dropped.
@@ -417,5 +434,23 @@ impl Interrupt {
 
     fn was_pressed(&self) -> bool {
         self.pressed.notified().now_or_never().is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_syntax_errors_are_the_files() {
+        let text = "syntax error: Expected: x, found: y at Line: 2, Column: 8";
+        assert_eq!(absolute_line(text, 10), "syntax error: Expected: x, found: y at line 11, column 8");
+        assert_eq!(absolute_line("a at Line: b", 10), "a at Line: b");
+    }
+
+    #[test]
+    fn what_changes_something() {
+        assert!(changes("insert into t values (1)") && changes("COPY(SELECT 1) TO 'x'") && changes("create table"));
+        assert!(!changes("SELECT 1") && !changes("(SELECT 1)") && !changes("WITH t AS (SELECT 1) SELECT 1"));
     }
 }
