@@ -61,6 +61,11 @@ struct Args {
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
 
+    /// Memory that sorts, joins and aggregations may hold before they spill to disk or fail, for example 512MiB.
+    /// Mapped files do not count. Unlimited when not given
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    memory_limit: Option<usize>,
+
     /// What a finished statement survives: `full`, a power cut; `os`, a killed process (faster)
     #[arg(long, value_enum, default_value_t = DurabilityArg::Full)]
     durability: DurabilityArg,
@@ -87,6 +92,24 @@ pub(crate) fn parse_rows(text: &str) -> Result<RowLimit, String> {
         _ if text == "all" => Ok(RowLimit(None)),
         _ => Err(format!("{text:?} is neither a positive number nor `all`")),
     }
+}
+
+/// A number of bytes: `1000`, `64KiB`, `512MiB`, `2GiB`; without the `i`, powers of 1000.
+fn parse_bytes(text: &str) -> Result<usize, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let unit: Option<usize> = match unit {
+        "" | "B" => Some(1),
+        "KB" => Some(1000),
+        "MB" => Some(1_000_000),
+        "GB" => Some(1_000_000_000),
+        "KiB" => Some(1 << 10),
+        "MiB" => Some(1 << 20),
+        "GiB" => Some(1 << 30),
+        _ => None,
+    };
+    let bytes = unit.and_then(|unit| number.parse::<usize>().ok()?.checked_mul(unit)).filter(|&bytes| bytes > 0);
+    bytes.ok_or_else(|| format!("{text:?} is no size; write 512MiB, 2GB or a number of bytes"))
 }
 
 /// One source of statements on the command line.
@@ -117,6 +140,7 @@ pub(crate) struct OpenArgs {
     pub(crate) read_only: bool,
     pub(crate) durability: Durability,
     pub(crate) threads: Option<usize>,
+    pub(crate) memory_limit: Option<usize>,
 }
 
 impl Options {
@@ -143,7 +167,13 @@ impl Options {
             DurabilityArg::Os => Durability::Os,
         };
         Ok(Self {
-            open: OpenArgs { store, read_only: args.read_only, durability, threads: args.threads.map(usize::from) },
+            open: OpenArgs {
+                store,
+                read_only: args.read_only,
+                durability,
+                threads: args.threads.map(usize::from),
+                memory_limit: args.memory_limit,
+            },
             inputs,
             format: args.format,
             quiet: args.quiet,
@@ -190,6 +220,8 @@ mod tests {
             &["hyperslab", "--format", "xml"][..],
             &["hyperslab", "--threads", "0"],
             &["hyperslab", "--max-rows", "-1"],
+            &["hyperslab", "--memory-limit", "12x"],
+            &["hyperslab", "--memory-limit", "0"],
             &["hyperslab", "a", "b"],
             &["hyperslab", "--read-only"],
             &["hyperslab", "--read-only", ":memory:"],
@@ -197,6 +229,9 @@ mod tests {
             assert!(Options::parse(wrong).is_err(), "{wrong:?}");
         }
         assert_eq!(Options::parse(&["hyperslab", ":memory:"]).unwrap().open.store, None);
+        assert_eq!(parse_bytes("512MiB"), Ok(512 << 20));
+        assert_eq!(parse_bytes("2GB"), Ok(2_000_000_000));
+        assert!(parse_bytes("99999999999999999999").is_err() && parse_bytes("17179869184GiB").is_err());
         assert_eq!(Options::parse(&["hyperslab", "--max-rows", "all"]).unwrap().max_rows, RowLimit(None));
     }
 }

@@ -4,6 +4,8 @@ mod args;
 mod complete;
 mod dot;
 mod error;
+#[cfg(test)]
+mod functions_page;
 mod output;
 mod run;
 mod script;
@@ -27,9 +29,9 @@ fn main() -> ExitCode {
     let options = Options::from_command_line();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all().thread_stack_size(STACK);
-    if let Some(threads) = options.open.threads {
-        builder.worker_threads(threads);
-    }
+    // One more than a query's partitions: a query that was cancelled and has not noticed yet may hold those.
+    let threads = options.open.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
+    builder.worker_threads(threads.unwrap_or(1) + 1);
     let runtime = match builder.build() {
         Ok(runtime) => runtime,
         Err(e) => {

@@ -25,6 +25,9 @@ use crate::script::{Command, CommandKind, Feed, commands};
 /// Rows printed between two looks at Ctrl-C.
 const PRINTED_ROWS: usize = 1024;
 
+/// How long a cancelled query is waited for. What changes something is waited for until it is known what became of it.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Why a command, or a script, did not run to its end.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -95,7 +98,7 @@ pub(crate) fn open_session(open: &OpenArgs) -> Result<Session, String> {
             Store::open_with(path, options).map_err(|e| e.to_string())?
         }
     };
-    Ok(Session::new(store, SessionOptions { target_partitions: open.threads, ..SessionOptions::default() }))
+    Ok(Session::new(store, SessionOptions { target_partitions: open.threads, memory_limit: open.memory_limit }))
 }
 
 impl App {
@@ -215,12 +218,14 @@ impl App {
         if printed.is_err() {
             task.abort();
         }
-        let ended = runtime.block_on(wait(&mut task, &interrupt));
+        let patience = if printed.is_err() && !printer.changes { GRACE } else { Duration::MAX };
+        let ended = runtime.block_on(wait(&mut task, &interrupt, patience));
         match (printed, ended) {
             // A statement that was done before it could be cancelled has happened.
             (Err(Failure::Cancelled), Some(Ok(()))) if printer.changes => {}
             (Err(Failure::Cancelled), None) => {
-                report("the statement goes on in the background; whether it succeeds is not known");
+                let remark = if printer.changes { "whether it succeeds is not known" } else { "it stops when it can" };
+                note(&format!("the statement is still at work in the background; {remark}"));
                 return Err(Failure::Cancelled);
             }
             (Err(failure), _) => return Err(failure),
@@ -354,12 +359,13 @@ async fn statement(session: Session, sql: String, events: mpsc::Sender<Event>) -
     Ok(())
 }
 
-/// The end of a task: `None` when a second Ctrl-C came first.
+/// The end of a task: `None` when a second Ctrl-C, or the end of patience, came first.
 async fn wait(task: &mut JoinHandle<Result<(), DataFusionError>>, interrupt: &Interrupt) -> Option<Result<(), String>> {
     let ended = tokio::select! {
         biased;
         ended = &mut *task => ended,
         () = interrupt.pressed() => return None,
+        () = tokio::time::sleep(patience) => return None,
     };
     Some(match ended {
         Ok(result) => result.map_err(|e| message(&e)),
