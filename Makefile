@@ -4,7 +4,7 @@ P ?=
 SELECT := $(if $(P),-p $(P),--workspace)
 CARGO ?= cargo
 
-.PHONY: check fmt lint test slt slt-update doc examples bench venv deny install
+.PHONY: check fmt lint test slt slt-update doc docs examples bench venv deny install
 
 check: fmt-check lint doc test examples
 
@@ -37,6 +37,10 @@ slt-update:
 
 doc:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(SELECT) --no-deps
+
+# Writes docs/functions.md from the list of functions.
+docs:
+	UPDATE_DOCS=1 $(CARGO) test -p hyperslab-datafusion -p hyperslab-cli --bins functions_page
 
 examples:
 	$(CARGO) build --workspace --bins

@@ -14,7 +14,7 @@ use futures::{FutureExt, StreamExt};
 use hyperslab::{OpenOptions, Session, SessionOptions, Store};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::args::{OpenArgs, RowLimit};
 use crate::dot;
@@ -219,7 +219,13 @@ impl App {
             task.abort();
         }
         let patience = if printed.is_err() && !printer.changes { GRACE } else { Duration::MAX };
-        let ended = runtime.block_on(wait(&mut task, &interrupt, patience));
+        let ended = runtime.block_on(async {
+            match &printed {
+                // It has sent everything: what it says now counts.
+                Ok(()) => Some(ending((&mut task).await)),
+                Err(_) => wait(&mut task, &interrupt, patience).await,
+            }
+        });
         match (printed, ended) {
             // A statement that was done before it could be cancelled has happened.
             (Err(Failure::Cancelled), Some(Ok(()))) if printer.changes => {}
@@ -321,6 +327,8 @@ pub(crate) fn note(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
+type Task = JoinHandle<Result<(), DataFusionError>>;
+
 /// What a running statement sends.
 enum Event {
     Schema(SchemaRef),
@@ -360,18 +368,22 @@ async fn statement(session: Session, sql: String, events: mpsc::Sender<Event>) -
 }
 
 /// The end of a task: `None` when a second Ctrl-C, or the end of patience, came first.
-async fn wait(task: &mut JoinHandle<Result<(), DataFusionError>>, interrupt: &Interrupt) -> Option<Result<(), String>> {
+async fn wait(task: &mut Task, interrupt: &Interrupt, patience: Duration) -> Option<Result<(), String>> {
     let ended = tokio::select! {
         biased;
         ended = &mut *task => ended,
         () = interrupt.pressed() => return None,
         () = tokio::time::sleep(patience) => return None,
     };
-    Some(match ended {
+    Some(ending(ended))
+}
+
+fn ending(ended: Result<Result<(), DataFusionError>, JoinError>) -> Result<(), String> {
+    match ended {
         Ok(result) => result.map_err(|e| message(&e)),
         Err(e) if e.is_cancelled() => Err("cancelled".to_owned()),
         Err(_) => Err("internal error: the statement panicked; please report it with the text above".to_owned()),
-    })
+    }
 }
 
 /// The parser counts lines from the start of a statement; a file's reader counts from the start of the file.
