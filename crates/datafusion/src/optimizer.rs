@@ -3,3 +3,4 @@
 pub(crate) mod dml;
 pub(crate) mod pin;
 pub(crate) mod row_join;
+pub(crate) mod top_k;

@@ -12,5 +12,6 @@ mod planner;
 mod rank;
 mod stream;
 
+pub(crate) use lineage::origin;
 pub(crate) use logical::{Order, Output, Search, vector_column};
 pub(crate) use planner::SearchPlanner;

@@ -29,15 +29,6 @@ pub(crate) enum Order {
     },
 }
 
-impl Order {
-    pub(crate) fn distance(self) -> Distance {
-        match self {
-            Order::Metric(metric) => metric.distance(),
-            Order::Sql { distance, .. } => distance,
-        }
-    }
-}
-
 impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -138,6 +129,12 @@ impl Search {
         let (fields, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
         let schema = Arc::new(DFSchema::new_with_metadata(fields, Default::default())?);
         Ok(Self { input, query, value, row, k, order, output, columns, conditions: vec![], schema })
+    }
+
+    /// Whether all that comes out is found by `row`, so that ranking reads nothing but the vectors.
+    pub(crate) fn is_fetched_by_row(&self) -> bool {
+        self.row.as_ref().and_then(|row| origin(&self.input, row)).is_some()
+            && self.columns.iter().all(|c| !matches!(c, SearchColumn::Input(c) if Some(c) != self.row.as_ref()))
     }
 
     /// The node as a plan.

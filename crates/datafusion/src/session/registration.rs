@@ -19,6 +19,7 @@ use crate::files::{ArrayFormatFactory, FileTableFactory, SINKS, file_catalog};
 use crate::optimizer::dml::RefuseDml;
 use crate::optimizer::pin::PinSnapshot;
 use crate::optimizer::row_join::RowJoin;
+use crate::optimizer::top_k::OrderByDistance;
 use crate::search::SearchPlanner;
 use crate::types::HyperslabTypes;
 use crate::write::WritePlanner;
@@ -73,6 +74,7 @@ pub(super) fn extend(mut builder: SessionStateBuilder, catalog: &StoreCatalog) -
     builder
         .with_analyzer_rule(Arc::new(PinSnapshot { store: catalog.store().clone() }))
         .with_analyzer_rule(Arc::new(RefuseDml))
+        .with_optimizer_rule(Arc::new(OrderByDistance))
         .with_physical_optimizer_rule(Arc::new(RowOrder))
         .with_query_planner(Arc::new(HyperslabQueryPlanner { inner }))
 }
