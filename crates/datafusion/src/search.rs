@@ -13,5 +13,5 @@ mod rank;
 mod stream;
 
 pub(crate) use lineage::origin;
-pub(crate) use logical::{Order, Output, Search, vector_column};
+pub(crate) use logical::{Order, Output, Search, pushed_condition, vector_column};
 pub(crate) use planner::SearchPlanner;

@@ -1,12 +1,19 @@
 //! Table functions: one file each. [`TABLE_FUNCTIONS`] is the list that the relation planner looks names up in.
 
+mod append;
+mod arrays;
 mod call;
+mod positions;
+mod read_npy;
+mod slice;
+mod take;
 mod top_k;
 
 use datafusion::common::Result;
 use datafusion::logical_expr::LogicalPlan;
 
-pub(crate) use call::{ArrayArgument, Call};
+pub(crate) use call::Call;
+pub(crate) use positions::PositionsPlanner;
 
 use crate::functions::FunctionDoc;
 
@@ -44,7 +51,15 @@ pub(crate) struct TableFunction {
 }
 
 /// Every table function, in order of name.
-pub(crate) static TABLE_FUNCTIONS: &[&TableFunction] = &[&top_k::TOP_K];
+pub(crate) static TABLE_FUNCTIONS: &[&TableFunction] = &[
+    &append::APPEND,
+    &arrays::ARRAY_INFO,
+    &arrays::ARRAYS,
+    &read_npy::READ_NPY,
+    &slice::SLICE,
+    &take::TAKE,
+    &top_k::TOP_K,
+];
 
 /// The function of a name or an alias, in any case.
 pub(crate) fn find(name: &str) -> Option<&'static TableFunction> {

@@ -268,7 +268,10 @@ impl PartialOrd for Search {
 }
 
 /// A predicate without columns that was put over a plan, if that is all that was.
-fn pushed_condition<'a>(before: &LogicalPlan, after: &'a LogicalPlan) -> Option<&'a Expr> {
+///
+/// DataFusion pushes such a predicate, for example `random() < 0.5`, into every input of a node, whatever the node says
+/// of its columns. Where it would mean something else below, the node takes it back.
+pub(crate) fn pushed_condition<'a>(before: &LogicalPlan, after: &'a LogicalPlan) -> Option<&'a Expr> {
     match after {
         LogicalPlan::Filter(f) if f.predicate.column_refs().is_empty() && f.input.as_ref() == before => {
             Some(&f.predicate)
@@ -319,8 +322,7 @@ impl UserDefinedLogicalNodeCore for Search {
         };
         check_literal_k(k)?;
         let mut node = Self { k: k.clone(), conditions: conditions.to_vec(), ..self.clone() };
-        // DataFusion pushes a predicate without columns, such as `random() < 0.5`, into every input, whatever the node
-        // says of its columns. Below a search it means something else, so it is taken back.
+        // Below a search a pushed condition means something else.
         match (pushed_condition(&self.input, &input), pushed_condition(&self.query, &query)) {
             (Some(a), Some(b)) if a == b => node.conditions.push(a.clone()),
             _ => (node.input, node.query) = (input, query),

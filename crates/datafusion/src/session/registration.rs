@@ -21,6 +21,7 @@ use crate::optimizer::pin::PinSnapshot;
 use crate::optimizer::row_join::RowJoin;
 use crate::optimizer::top_k::OrderByDistance;
 use crate::search::SearchPlanner;
+use crate::table_functions::PositionsPlanner;
 use crate::types::HyperslabTypes;
 use crate::write::WritePlanner;
 use crate::write::in_order::RowOrder;
@@ -101,7 +102,7 @@ impl QueryPlanner for HyperslabQueryPlanner {
             Some(inner) if !has_our_nodes(plan)? => inner.create_physical_plan(plan, session).await,
             _ => {
                 let planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> =
-                    vec![Arc::new(WritePlanner), Arc::new(SearchPlanner)];
+                    vec![Arc::new(WritePlanner), Arc::new(SearchPlanner), Arc::new(PositionsPlanner)];
                 DefaultPhysicalPlanner::with_extension_planners(planners).create_physical_plan(plan, session).await
             }
         }
@@ -120,4 +121,4 @@ fn has_our_nodes(plan: &LogicalPlan) -> Result<bool> {
 }
 
 /// The names of our logical nodes.
-const OUR_NODES: [&str; 5] = ["ArrayWrite", "FlattenCells", "InOrder", "Search", "StoreChange"];
+const OUR_NODES: [&str; 6] = ["ArrayWrite", "FlattenCells", "InOrder", "Positions", "Search", "StoreChange"];

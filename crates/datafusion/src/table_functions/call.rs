@@ -7,7 +7,7 @@ use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
 use datafusion::common::{Column, DFSchema, Result, ScalarValue, TableReference, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::planner::RelationPlannerContext;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, Limit, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArgOperator, TableFactor, Value};
 use futures::FutureExt;
 
@@ -223,13 +223,37 @@ impl<'a> Call<'a> {
             }
         }
         if looks_like_file(text) {
-            return scan(text, Arc::new(open_table(text)?));
+            return file(text);
         }
         let quoted = vec![ast::Ident::with_quote('"', text)];
         match self.context.plan(table_factor(quoted)) {
             Ok(plan) => Ok(ArrayArgument { name: text.to_owned(), plan, table: None }),
             Err(_) => self.unknown(text),
         }
+    }
+
+    /// The plan of an argument that is a subquery.
+    pub(crate) fn subquery_of(&mut self, expr: &ast::Expr) -> Result<Option<LogicalPlan>> {
+        match expr {
+            ast::Expr::Subquery(query) => self.subquery(query.clone()).map(Some),
+            ast::Expr::Nested(inner) => self.subquery_of(inner),
+            _ => Ok(None),
+        }
+    }
+
+    /// Every array of the session's catalogs.
+    pub(crate) fn all_arrays(&self) -> Result<Vec<ArrayTable>> {
+        let mut arrays = vec![];
+        for catalog in self.catalogs.catalog_names().iter().filter_map(|c| self.catalogs.catalog(c)) {
+            for schema in catalog.schema_names().iter().filter_map(|s| catalog.schema(s)) {
+                for name in schema.table_names() {
+                    if let Some(Ok(Some(provider))) = schema.table(&name).now_or_never() {
+                        arrays.extend(provider.downcast_ref::<ArrayTable>().cloned());
+                    }
+                }
+            }
+        }
+        Ok(arrays)
     }
 
     fn resolve(&self, reference: &TableReference) -> (String, String, String) {
@@ -278,6 +302,24 @@ fn scan(name: &str, provider: Arc<dyn TableProvider>) -> Result<ArrayArgument> {
         .alias(TableReference::bare(name))?
         .build()?;
     Ok(ArrayArgument { name: name.to_owned(), plan, table })
+}
+
+/// A file, or those that a glob matches.
+pub(crate) fn file(path: &str) -> Result<ArrayArgument> {
+    scan(path, Arc::new(open_table(path)?))
+}
+
+/// A scan without an alias.
+pub(crate) fn bare_scan(table: &ArrayTable) -> Result<LogicalPlan> {
+    let name = TableReference::bare(table.scan_name());
+    LogicalPlanBuilder::scan(name, provider_as_source(Arc::new(table.clone())), None)?.build()
+}
+
+/// Keeps the ORDER BY of a subquery that is an argument. DataFusion's planner drops sorts from what stands in FROM
+/// unless a limit is above them; this limit is no limit, and the optimizer removes it.
+pub(crate) fn keep_order(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let limit = Limit { skip: None, fetch: None, input: Arc::new(plan) };
+    Ok(LogicalPlan::Limit(limit))
 }
 
 fn table_factor(idents: Vec<ast::Ident>) -> TableFactor {

@@ -15,13 +15,14 @@ use datafusion::common::{DFSchema, DFSchemaRef, Result, TableReference, internal
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use hyperslab_core::{FieldSpec, Selection, arrow};
 
 pub(super) use cells::Cells;
 use exec::PositionsExec;
 
-use crate::search::origin;
+use crate::search::{origin, pushed_condition};
 use crate::table::{ROW, row_field};
 
 /// Which rows, in which order.
@@ -58,6 +59,8 @@ pub(crate) struct Positions {
     array: LogicalPlan,
     rows: Rows,
     columns: Vec<PositionColumn>,
+    /// What the output is filtered by.
+    conditions: Vec<Expr>,
     schema: DFSchemaRef,
 }
 
@@ -67,7 +70,7 @@ impl Positions {
         let qualifier: Option<TableReference> = array.schema().qualified_field(0).0.cloned();
         let fields = columns.iter().map(|c| (qualifier.clone(), Arc::new(c.field()))).collect();
         let schema = Arc::new(DFSchema::new_with_metadata(fields, Default::default())?);
-        let node = Self { array, rows, columns, schema };
+        let node = Self { array, rows, columns, conditions: vec![], schema };
         Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
     }
 }
@@ -95,7 +98,7 @@ impl UserDefinedLogicalNodeCore for Positions {
     }
 
     fn expressions(&self) -> Vec<Expr> {
-        vec![]
+        self.conditions.clone()
     }
 
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
@@ -114,17 +117,26 @@ impl UserDefinedLogicalNodeCore for Positions {
         }
     }
 
-    fn with_exprs_and_inputs(&self, _exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
+    fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
         let mut inputs = inputs.into_iter();
         let (Some(array), listed) = (inputs.next(), inputs.next()) else {
             return internal_err!("the positions' array is missing");
         };
-        let rows = match (&self.rows, listed) {
-            (Rows::Slice(selection), None) => Rows::Slice(selection.clone()),
-            (Rows::Listed(_), Some(rows)) => Rows::Listed(Box::new(rows)),
+        let node = Self { conditions: exprs, ..self.clone() };
+        Ok(match (&self.rows, listed) {
+            // Rows of an array may be filtered before or after they are sliced.
+            (Rows::Slice(_), None) => Self { array, ..node },
+            (Rows::Listed(before), Some(rows)) => {
+                match (pushed_condition(&self.array, &array), pushed_condition(before, &rows)) {
+                    (Some(a), Some(b)) if a == b => {
+                        let conditions = node.conditions.iter().chain([a]).cloned().collect();
+                        Self { conditions, ..node }
+                    }
+                    _ => Self { array, rows: Rows::Listed(Box::new(rows)), ..node },
+                }
+            }
             _ => return internal_err!("positions have other inputs"),
-        };
-        Ok(Self { array, rows, ..self.clone() })
+        })
     }
 
     fn necessary_children_exprs(&self, _output: &[usize]) -> Option<Vec<Vec<usize>>> {
@@ -144,12 +156,12 @@ pub(crate) struct PositionsPlanner;
 impl ExtensionPlanner for PositionsPlanner {
     async fn plan_extension(
         &self,
-        _planner: &dyn PhysicalPlanner,
+        planner: &dyn PhysicalPlanner,
         node: &dyn UserDefinedLogicalNode,
         _logical_inputs: &[&LogicalPlan],
         inputs: &[Arc<dyn ExecutionPlan>],
-        _session: &dyn Session,
-        _context: &PhysicalPlanningContext,
+        session: &dyn Session,
+        context: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let Some(positions) = node.as_any().downcast_ref::<Positions>() else { return Ok(None) };
         let row = positions.array.schema().columns().into_iter().find(|c| c.name == ROW);
@@ -157,15 +169,17 @@ impl ExtensionPlanner for PositionsPlanner {
         let source = origin.as_ref().and_then(|o| o.table()).map(|t| Arc::clone(t.source()));
         let columns = positions.columns.clone();
         let schema = Arc::clone(positions.schema.inner());
-        let plan: Arc<dyn ExecutionPlan> = match (&positions.rows, inputs) {
+        let mut plan: Arc<dyn ExecutionPlan> = match (&positions.rows, inputs) {
             (Rows::Slice(selection), [array]) => {
                 Arc::new(PositionsExec::slice(Arc::clone(array), selection.clone(), source, columns, schema))
             }
-            (Rows::Listed(_), [_, rows]) => {
-                Arc::new(PositionsExec::listed(Arc::clone(rows), source, columns, schema))
-            }
+            (Rows::Listed(_), [_, rows]) => Arc::new(PositionsExec::listed(Arc::clone(rows), source, columns, schema)),
             _ => return internal_err!("positions have other inputs"),
         };
+        for condition in &positions.conditions {
+            let condition = planner.create_physical_expr(condition, node.schema(), session, context)?;
+            plan = Arc::new(FilterExec::try_new(condition, plan)?);
+        }
         Ok(Some(plan))
     }
 }

@@ -1,6 +1,5 @@
 //! Reading rows by position.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
@@ -249,6 +248,8 @@ enum Piece {
     Rows(Vec<u64>),
 }
 
+type Pieces = Box<dyn Iterator<Item = Piece> + Send>;
+
 struct Reader {
     source: Option<Arc<dyn ArraySource>>,
     columns: Vec<PositionColumn>,
@@ -277,51 +278,55 @@ impl Reader {
         input: Arc<dyn ExecutionPlan>,
         selection: &Selection,
         context: Arc<TaskContext>,
-    ) -> Result<(Self, VecDeque<Piece>)> {
+    ) -> Result<(Self, Pieces)> {
         let allowed = rows_of(&input, context).await?;
-        let Some(source) = &self.source else { return Ok((self, VecDeque::new())) };
+        let Some(source) = &self.source else { return Ok((self, Box::new(std::iter::empty()))) };
         let axis = row_axis(selection, source.as_ref())?;
         let batch_rows = self.batch_rows();
-        let mut pieces = VecDeque::new();
         if axis.step == 1 {
-            let (start, len) = (axis.start as u64, axis.len as u64);
-            for range in allowed.clip(start..start + len).ranges() {
-                let mut from = range.start;
-                while from < range.end {
-                    // Views end where the source's runs do.
-                    let ends = self.columns.iter().filter_map(|c| match c {
-                        PositionColumn::Field { index, .. } => Some(source.run_end(*index, from)),
-                        PositionColumn::Row => None,
-                    });
-                    let end = ends.fold(range.end.min(from + batch_rows as u64), u64::min).max(from + 1);
-                    pieces.push_back(Piece::Run(from..end));
-                    from = end;
-                }
-            }
-            return Ok((self, pieces));
+            let pieces = self.runs(source.as_ref(), &axis, &allowed, batch_rows);
+            return Ok((self, Box::new(pieces.into_iter())));
         }
-        let mut rows = Vec::with_capacity(batch_rows);
-        let mut take = |row: u64| {
-            rows.push(row);
-            if rows.len() == batch_rows {
-                pieces.push_back(Piece::Rows(std::mem::replace(&mut rows, Vec::with_capacity(batch_rows))));
-            }
-        };
         // Only positions within the allowed ranges are visited.
-        let ranges = allowed.ranges();
-        let ordered: Box<dyn Iterator<Item = &Range<u64>> + Send> =
-            if axis.step > 0 { Box::new(ranges.iter()) } else { Box::new(ranges.iter().rev()) };
-        for range in ordered {
-            positions_within(&axis, range).for_each(&mut take);
+        let mut ranges = allowed.ranges().to_vec();
+        if axis.step < 0 {
+            ranges.reverse();
         }
-        if !rows.is_empty() {
-            pieces.push_back(Piece::Rows(rows));
+        let mut rows = ranges.into_iter().flat_map(move |range| positions_within(&axis, &range));
+        let pieces = std::iter::from_fn(move || {
+            let rows: Vec<u64> = rows.by_ref().take(batch_rows).collect();
+            (!rows.is_empty()).then_some(Piece::Rows(rows))
+        });
+        Ok((self, Box::new(pieces)))
+    }
+
+    /// Consecutive rows, cut so that the source gives views.
+    fn runs(
+        &self,
+        source: &dyn ArraySource,
+        axis: &AxisSelection,
+        allowed: &RowRanges,
+        batch_rows: usize,
+    ) -> Vec<Piece> {
+        let mut pieces = vec![];
+        let (start, len) = (axis.start as u64, axis.len as u64);
+        for range in allowed.clip(start..start + len).ranges() {
+            let mut from = range.start;
+            while from < range.end {
+                let ends = self.columns.iter().filter_map(|c| match c {
+                    PositionColumn::Field { index, .. } => Some(source.run_end(*index, from)),
+                    PositionColumn::Row => None,
+                });
+                let end = ends.fold(range.end.min(from + batch_rows as u64), u64::min).max(from + 1);
+                pieces.push(Piece::Run(from..end));
+                from = end;
+            }
         }
-        Ok((self, pieces))
+        pieces
     }
 
     /// The pieces of listed rows.
-    fn listed(&self, batch: &RecordBatch) -> Result<VecDeque<Piece>> {
+    fn listed(&self, batch: &RecordBatch) -> Result<Vec<Piece>> {
         let column = batch.column(0);
         let numbers: ArrayRef = match column.data_type() {
             DataType::List(_) | DataType::FixedSizeList(..) | DataType::LargeList(_) => {

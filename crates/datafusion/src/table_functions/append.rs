@@ -1,0 +1,39 @@
+//! `append`: rows at the end of an array, in one commit.
+
+use datafusion::common::{Result, plan_err};
+use datafusion::logical_expr::LogicalPlan;
+
+use super::call::keep_order;
+use super::{Call, Parameter, TableFunction};
+use crate::functions::{FunctionDoc, FunctionKind};
+use crate::table::Origin;
+use crate::write::append_plan;
+
+pub(super) static APPEND: TableFunction = TableFunction {
+    doc: FunctionDoc {
+        name: "append",
+        aliases: &[],
+        kind: FunctionKind::Table,
+        signature: "append(array, source)",
+        summary: "Appends a file, a glob ('more/*.npy'), another array or a subquery to an array, all of it or \
+                  nothing; returns the rows appended, the new shape and the version. A column `row` of the source is \
+                  left out, the others are the fields in order. Like every table function in FROM it runs once for \
+                  each time that it stands there; EXPLAIN does not run it.",
+        example: "CREATE TABLE digits AS SELECT value FROM 'examples/data/digits.npy'; \
+                  SELECT * FROM append('digits', 'examples/data/digits.npy')",
+    },
+    parameters: &[Parameter::required("array"), Parameter::required("source")],
+    plan,
+};
+
+fn plan(call: &mut Call<'_>) -> Result<LogicalPlan> {
+    let (array, table) = call.array_itself("array")?;
+    let Origin::Store { store, array: target, .. } = table.origin() else {
+        return plan_err!("append: {} is a file; append to an array of the store", array.name);
+    };
+    if store.read_only() {
+        return plan_err!("append to {}: the store {} was opened read-only", array.name, store.describe());
+    }
+    let source = call.array("source")?;
+    keep_order(append_plan(store, target, source.plan)?)
+}
