@@ -136,6 +136,8 @@ fn rows(batch: &RecordBatch) -> Result<Vec<Vec<String>>, Failure> {
     let formatters = formatters.collect::<Result<Vec<_>, _>>().map_err(|e| Failure(e.to_string()))?;
     let cell = |f: &ArrayFormatter<'_>, i| match f.value(i).try_to_string() {
         Ok(text) if text.is_empty() => Ok("(empty)".to_owned()),
+        // EXPLAIN ends with a newline, which a record cannot.
+        Ok(text) => Ok(text.trim_end().to_owned()),
         other => other.map_err(|e| Failure(e.to_string())),
     };
     let rows = (0..batch.num_rows()).map(|i| formatters.iter().map(|f| cell(f, i)).collect());

@@ -23,6 +23,7 @@ pub(crate) mod convert;
 mod exec;
 pub(crate) mod flatten;
 pub(crate) mod in_order;
+pub(crate) mod whole_file;
 
 pub(crate) use exec::{ArrayWriteExec, insert_exec};
 use in_order::{InOrder, InOrderExec};
@@ -243,6 +244,8 @@ impl ExtensionPlanner for WritePlanner {
             Some(Arc::new(InOrderExec::try_new(input, in_order.visible())?))
         } else if let Some(flatten) = node.downcast_ref::<flatten::FlattenCells>() {
             Some(Arc::new(flatten::FlattenCellsExec::try_new(flatten, input)?))
+        } else if let Some(file) = node.downcast_ref::<whole_file::WholeFile>() {
+            Some(Arc::new(whole_file::WholeFileExec::new(file.place.clone(), input)))
         } else {
             None
         })

@@ -145,8 +145,10 @@ impl FileFormat for ArrayFormat {
         // A file keeps no name, so that `row` itself can be written.
         let named = if named.name() == crate::table::ROW { named.with_name(hyperslab_core::VALUE) } else { named };
         let field = arrow::from_field(&named).map_err(to_datafusion)?;
-        let all = schema.fields().len();
-        let input = Arc::new(InOrderExec::try_new(input, all)?);
+        let input: Arc<dyn ExecutionPlan> = match input.downcast_ref::<InOrderExec>() {
+            Some(_) => input,
+            None => Arc::new(InOrderExec::try_new(input, schema.fields().len())?),
+        };
         Ok(Arc::new(ArrayFileExec::new(input, path, field, *column)))
     }
 

@@ -42,12 +42,13 @@ fn pin_scan(scan: TableScan, store: &Store, snapshot: &Arc<Snapshot>) -> Result<
             if array.version() == snapshot.version() {
                 table.clone()
             } else {
-                let array = snapshot.array(array.name()).map_err(to_datafusion)?;
+                let fresh_name = array.name().clone();
+                let array = snapshot.array(&fresh_name).map_err(to_datafusion)?;
                 let fresh = ArrayTable::from_array(store.clone(), array);
                 if fresh.arrow_schema() != table.arrow_schema() {
                     return plan_err!(
                         "the fields of {} changed since the view or prepared statement was made; make it again",
-                        scan.table_name
+                        fresh_name
                     );
                 }
                 fresh

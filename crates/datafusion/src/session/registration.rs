@@ -121,4 +121,5 @@ fn has_our_nodes(plan: &LogicalPlan) -> Result<bool> {
 }
 
 /// The names of our logical nodes.
-const OUR_NODES: [&str; 6] = ["ArrayWrite", "FlattenCells", "InOrder", "Positions", "Search", "StoreChange"];
+const OUR_NODES: [&str; 7] =
+    ["ArrayWrite", "FlattenCells", "InOrder", "Positions", "Search", "StoreChange", "WholeFile"];

@@ -1,7 +1,6 @@
 //! COPY … TO a file: rows in their order, without the generated `row`, into one file.
 //!
-//! DataFusion's own formats write through its object store, which writes beside the target and renames at the end, so
-//! that a target that exists is replaced by a whole file or not at all.
+//! A target on this machine appears, and replaces what was there, when it is whole.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -14,9 +13,11 @@ use datafusion::sql::parser::{CopyToSource, CopyToStatement, Statement as Parsed
 use datafusion::sql::sqlparser::ast::{Statement as Sql, Value};
 use hyperslab_core::{DType, arrow};
 
+use crate::files::SINKS;
 use crate::session::Frame;
 use crate::write::flatten::FlattenCells;
 use crate::write::in_order::InOrder;
+use crate::write::whole_file::{Place, WholeFile};
 use crate::write::without_row;
 
 /// Asks for the column `row` in the file.
@@ -52,7 +53,18 @@ pub(super) async fn plan(frame: &Frame, copy: CopyToStatement) -> Result<Logical
     if format == "csv" {
         input = FlattenCells::plan(input)?;
     }
-    Ok(LogicalPlan::Copy(CopyTo::new(Arc::new(input), copy.output_url, partitioned_by, copy.file_type, copy.options)))
+    // The array formats see to it by themselves.
+    let place = match single && !SINKS.contains(&format.as_str()) {
+        true => Place::of(&target)?,
+        false => None,
+    };
+    let url = place.as_ref().map_or(copy.output_url, |p| p.temporary.display().to_string());
+    let copy = CopyTo::new(Arc::new(input), url, partitioned_by, copy.file_type, copy.options);
+    let copy = LogicalPlan::Copy(copy);
+    Ok(match place {
+        Some(place) => WholeFile::plan(place, copy),
+        None => copy,
+    })
 }
 
 /// DataFusion plans target, format and options around a placeholder, which our input then replaces.
