@@ -105,7 +105,8 @@ impl AsyncDB for Database {
         if types.is_empty() && rows.is_empty() {
             return Ok(DBOutput::StatementComplete(0));
         }
-        Ok(DBOutput::Rows { types, rows: rows.into_iter().map(|r| self.hide_scratch(r)).collect() })
+        let rows = rows.into_iter().flat_map(lines).map(|r| self.hide_scratch(r)).collect();
+        Ok(DBOutput::Rows { types, rows })
     }
 
     async fn shutdown(&mut self) {}
@@ -119,6 +120,14 @@ impl Database {
     fn hide_scratch(&self, row: Vec<String>) -> Vec<String> {
         row.into_iter().map(|cell| cell.replace(&self.scratch, "__SCRATCH__")).collect()
     }
+}
+
+/// A record cannot hold a newline: the further lines of a row's last cell (a plan) become rows of their own.
+fn lines(mut row: Vec<String>) -> Vec<Vec<String>> {
+    let last = row.pop().unwrap_or_default();
+    let mut lines = last.lines().map(str::to_owned);
+    row.extend(lines.next());
+    std::iter::once(row).chain(lines.map(|line| vec![line])).collect()
 }
 
 fn column_type(data_type: &DataType) -> DefaultColumnType {
