@@ -1,1 +1,1 @@
-//! x
+//! Small programs that use Hyperslab; see `src/bin` and `demo.sql`.
