@@ -226,10 +226,9 @@ fn is_repeatable(plan: &LogicalPlan) -> Result<bool> {
 fn with_row(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
     Ok(match plan {
         LogicalPlan::TableScan(scan) => Some(scan_with_row(scan)?),
-        LogicalPlan::Filter(f) => match with_row(&f.input)? {
-            Some(input) => Some(LogicalPlan::Filter(Filter::new(f.predicate.clone(), Arc::new(input)))),
-            None => None,
-        },
+        LogicalPlan::Filter(f) => {
+            with_row(&f.input)?.map(|input| LogicalPlan::Filter(Filter::new(f.predicate.clone(), Arc::new(input))))
+        }
         LogicalPlan::SubqueryAlias(a) => match with_row(&a.input)? {
             Some(input) => Some(LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(Arc::new(input), a.alias.clone())?)),
             None => None,
