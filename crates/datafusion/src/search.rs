@@ -15,3 +15,6 @@ mod stream;
 pub(crate) use lineage::origin;
 pub(crate) use logical::{Order, Output, Search, pushed_condition, vector_column};
 pub(crate) use planner::SearchPlanner;
+
+#[cfg(test)]
+mod tests;

@@ -53,7 +53,8 @@ pub(super) struct Parts {
 }
 
 /// Ranks the rows of its input, each partition in a task of its own, and fetches what ranking did not need for the
-/// winners. The metrics tell `rows_ranked`, `rows_fetched` and `bytes_fetched`.
+/// winners. The metrics tell `rows_ranked`, `ranking_time` (of all partitions together), `rows_fetched` and
+/// `bytes_fetched`.
 #[derive(Debug, Clone)]
 pub(super) struct SearchExec {
     parts: Parts,

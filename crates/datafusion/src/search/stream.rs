@@ -14,7 +14,7 @@ use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
-use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder};
+use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, Time};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::stream::{self, StreamExt};
 use hyperslab_vector::PreparedQuery;
@@ -54,6 +54,7 @@ pub(super) fn start(
         context,
         baseline: BaselineMetrics::new(metrics, 0),
         ranked: counter("rows_ranked"),
+        ranking_time: MetricBuilder::new(metrics).subset_time("ranking_time", 0),
         fetched: counter("rows_fetched"),
         bytes_fetched: counter("bytes_fetched"),
         parts,
@@ -76,6 +77,7 @@ struct Run {
     context: Arc<TaskContext>,
     baseline: BaselineMetrics,
     ranked: Count,
+    ranking_time: Time,
     fetched: Count,
     bytes_fetched: Count,
 }
@@ -152,6 +154,7 @@ impl Run {
                 row: self.parts.row,
                 by_row: is_found_by_row(&self.parts),
                 ranked: self.ranked.clone(),
+                ranking_time: self.ranking_time.clone(),
                 reservation: MemoryConsumer::new(format!("Search[{partition}]")).register(self.context.memory_pool()),
             };
             tasks.spawn(task.run());
@@ -352,6 +355,7 @@ struct Task {
     row: Option<usize>,
     by_row: bool,
     ranked: Count,
+    ranking_time: Time,
     reservation: datafusion::execution::memory_pool::MemoryReservation,
 }
 
@@ -363,6 +367,7 @@ impl Task {
             if batch.num_rows() == 0 {
                 continue;
             }
+            let _timer = self.ranking_time.timer();
             let vectors = Vectors::try_new(batch.column(self.value))?;
             match &mut found {
                 Found::ByRow(best) => self.rank_by_row(&batch, &vectors, best)?,

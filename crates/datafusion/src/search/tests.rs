@@ -1,0 +1,137 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{AsArray, Float64Array, RecordBatch};
+use datafusion::arrow::datatypes::{Float64Type, Int64Type};
+use datafusion::common::utils::SingleRowListArrayBuilder;
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::prelude::SessionContext;
+use hyperslab_store::Store;
+
+use crate::{Session, SessionOptions, register};
+
+/// 20,000 rows with many ties, in three segments.
+const SETUP: &str = "
+    CREATE TABLE t AS SELECT CAST(value % 3 AS INT) AS label, CAST(value AS BIGINT) AS id,
+        [CAST(value * 7919 % 101 AS REAL), CAST(value * 104729 % 17 AS REAL)]::FLOAT[2] AS v
+        FROM generate_series(0, 19997);
+    INSERT INTO t VALUES (0, 19998, [50, 8]);
+    INSERT INTO t VALUES (1, 19999, [50, 8])";
+
+async fn session(options: SessionOptions) -> Session {
+    let session = Session::new(Store::memory(), options);
+    for sql in session.split(SETUP).unwrap() {
+        rows(&session, &sql).await;
+    }
+    session
+}
+
+fn partitions(n: usize) -> SessionOptions {
+    SessionOptions { target_partitions: Some(n), ..SessionOptions::default() }
+}
+
+async fn rows(session: &Session, sql: &str) -> Vec<RecordBatch> {
+    session.sql(sql).await.unwrap().collect().await.unwrap()
+}
+
+fn integers(batches: &[RecordBatch], column: usize) -> Vec<i64> {
+    batches.iter().flat_map(|b| b.column(column).as_primitive::<Int64Type>().values().to_vec()).collect()
+}
+
+fn floats(batches: &[RecordBatch], column: usize) -> Vec<f64> {
+    batches.iter().flat_map(|b| b.column(column).as_primitive::<Float64Type>().values().to_vec()).collect()
+}
+
+#[tokio::test]
+async fn results_are_those_of_a_full_sort_whatever_the_partitions() {
+    let shapes = [
+        ("'t'", "t", ""),
+        ("'t'", "t WHERE label = 1", ", filter => 'label = 1'"),
+        ("(SELECT row, id, v FROM t WHERE label <> 1)", "t WHERE label <> 1", ""),
+        // Columns that are computed are carried along.
+        ("(SELECT row, id + 0 AS id, v FROM t WHERE label <> 1)", "t WHERE label <> 1", ""),
+    ];
+    let metrics =
+        [("l2", "l2_distance", "ASC"), ("cosine", "cosine_distance", "ASC"), ("dot", "inner_product", "DESC")];
+    for n in [1, 2, 7] {
+        let session = session(partitions(n)).await;
+        for (array, table, filter) in shapes {
+            for (metric, function, direction) in metrics {
+                let search = format!(
+                    "SELECT row, id, score FROM top_k({array}, [50.5, 8.25], 500, '{metric}'{filter}) ORDER BY rank"
+                );
+                let sort = format!(
+                    "SELECT row, id, {function}(v, [50.5, 8.25]) AS score FROM {table} \
+                     ORDER BY coalesce(score, 1) {direction}, row LIMIT 500"
+                );
+                let (found, expected) = (rows(&session, &search).await, rows(&session, &sort).await);
+                assert_eq!(integers(&found, 0), integers(&expected, 0), "{n} partitions: {search}");
+                assert_eq!(integers(&found, 1), integers(&expected, 1), "{n} partitions: {search}");
+                assert_eq!(floats(&found, 2), floats(&expected, 2), "{n} partitions: {search}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn more_queries_than_run_at_once() {
+    let session = session(partitions(3)).await;
+    // The input holds a join, which cannot run twice without being reset.
+    let sql = "SELECT query_row, rank, row FROM top_k((SELECT a.row, a.v FROM t a JOIN t b ON a.id = b.id \
+               WHERE a.row % 20 = 0), queries => (SELECT row, v FROM t WHERE row < 2500), k => 2, metric => 'l2') \
+               ORDER BY query_row, rank";
+    let found = rows(&session, sql).await;
+    let expected: Vec<i64> = (0..2500).flat_map(|q| [q, q]).collect();
+    assert_eq!(integers(&found, 0), expected);
+    let single = rows(
+        &session,
+        "SELECT row FROM top_k('t', (SELECT v FROM t WHERE row = 2411), 2, 'l2', filter => row % 20 = 0) ORDER BY rank",
+    )
+    .await;
+    assert_eq!(integers(&found, 2)[4822..4824], integers(&single, 0));
+}
+
+#[tokio::test]
+async fn parameters_are_bound_after_planning() {
+    let session = session(partitions(2)).await;
+    let frame = session.sql("SELECT row FROM top_k('t', $1, $2, 'l2') ORDER BY rank").await.unwrap();
+    let vector = Arc::new(Float64Array::from(vec![50.0, 8.0]));
+    let vector = ScalarValue::List(Arc::new(SingleRowListArrayBuilder::new(vector).build_list_array()));
+    let bind = |k: i64| ParamValues::from(vec![vector.clone(), ScalarValue::from(k)]);
+    let found = frame.clone().with_param_values(bind(2)).unwrap().collect().await.unwrap();
+    let expected = rows(&session, "SELECT row FROM top_k('t', [50, 8], 2, 'l2') ORDER BY rank").await;
+    assert_eq!(integers(&found, 0), integers(&expected, 0));
+    let error = frame.clone().with_param_values(bind(0)).unwrap_err();
+    assert!(error.to_string().contains("k must be at least 1, not 0"), "{error}");
+    let error = frame.collect().await.unwrap_err();
+    assert!(error.to_string().contains("$1") || error.to_string().contains("$2"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_kept_is_asked_of_the_memory_pool() {
+    let options = SessionOptions { memory_limit: Some(64 << 10), ..partitions(2) };
+    let session = session(SessionOptions { memory_limit: None, ..options.clone() }).await;
+    let limited = Session::new(session.store().clone(), options);
+    let frame = limited.sql("SELECT row FROM top_k('t', [1, 2], 20000, 'l2')").await.unwrap();
+    let error = frame.collect().await.unwrap_err().to_string();
+    assert!(error.contains("Search"), "{error}");
+    assert_eq!(rows(&limited, "SELECT row FROM top_k('t', [1, 2], 3, 'l2')").await[0].num_rows(), 3);
+}
+
+#[tokio::test]
+async fn a_context_with_a_registered_store_searches() {
+    let session = session(partitions(2)).await;
+    let context = SessionContext::new();
+    register(&context, session.store(), "arrays").unwrap();
+    for sql in [
+        "SELECT row FROM top_k('arrays.public.t', [50, 8], k => 3, metric => 'l2') ORDER BY rank",
+        "SELECT row FROM arrays.public.t ORDER BY l2_distance(v, [50, 8]), row LIMIT 3",
+    ] {
+        let frame = context.sql(sql).await.unwrap();
+        let explained = format!("{}", frame.clone().into_optimized_plan().unwrap().display_indent());
+        assert!(explained.contains("Search: "), "{explained}");
+        let expected = rows(&session, "SELECT row FROM top_k('t', [50, 8], 3, 'l2') ORDER BY rank").await;
+        assert_eq!(integers(&frame.collect().await.unwrap(), 0), integers(&expected, 0), "{sql}");
+    }
+}
