@@ -223,3 +223,6 @@ impl CatalogProviderList for PinnedCatalogs {
         if name == CATALOG { Some(Arc::new(self.catalog.clone())) } else { self.inner.catalog(name) }
     }
 }
+
+#[cfg(test)]
+mod tests;

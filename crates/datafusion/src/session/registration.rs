@@ -16,7 +16,7 @@ use hyperslab_store::Store;
 
 use crate::catalog::StoreCatalog;
 use crate::files::{ArrayFormatFactory, FileTableFactory, SINKS, file_catalog};
-use crate::optimizer::dml::RefuseDml;
+use crate::optimizer::dml::ArrayDml;
 use crate::optimizer::pin::PinSnapshot;
 use crate::optimizer::row_join::RowJoin;
 use crate::optimizer::top_k::OrderByDistance;
@@ -74,7 +74,7 @@ pub(super) fn extend(mut builder: SessionStateBuilder, catalog: &StoreCatalog) -
     RowJoin::insert_into(&mut builder.physical_optimizers().get_or_insert_default().rules);
     builder
         .with_analyzer_rule(Arc::new(PinSnapshot { store: catalog.store().clone() }))
-        .with_analyzer_rule(Arc::new(RefuseDml))
+        .with_analyzer_rule(Arc::new(ArrayDml))
         .with_optimizer_rule(Arc::new(OrderByDistance))
         .with_physical_optimizer_rule(Arc::new(RowOrder))
         .with_query_planner(Arc::new(HyperslabQueryPlanner { inner }))

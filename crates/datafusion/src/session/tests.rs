@@ -1,0 +1,266 @@
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{Int64Type, UInt64Type};
+use datafusion::physical_plan::ExecutionPlan;
+use futures::StreamExt;
+use hyperslab_store::OpenOptions;
+
+use super::*;
+
+async fn run(session: &Session, sql: &str) -> Result<Vec<RecordBatch>> {
+    session.sql(sql).await?.collect().await
+}
+
+async fn fails(session: &Session, sql: &str) -> String {
+    run(session, sql).await.expect_err(sql).to_string()
+}
+
+async fn number(context: &SessionContext, sql: &str) -> i64 {
+    let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
+    batches[0].column(0).as_primitive::<Int64Type>().value(0)
+}
+
+async fn count(session: &Session, sql: &str) -> i64 {
+    run(session, sql).await.unwrap()[0].column(0).as_primitive::<Int64Type>().value(0)
+}
+
+fn parallel(store: &Store) -> Session {
+    Session::new(store.clone(), SessionOptions { target_partitions: Some(4), ..SessionOptions::default() })
+}
+
+/// A session with the array `many` of 200,000 rows: `n` is the row's number.
+async fn many() -> Session {
+    let session = parallel(&Store::memory());
+    run(&session, "CREATE TABLE many AS SELECT value AS n FROM generate_series(0, 199999) g").await.unwrap();
+    session
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_keep_their_order_through_four_partitions() {
+    let session = many().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    assert_eq!(count(&session, "SELECT count(*) FROM many WHERE row <> n").await, 0);
+    run(&session, &format!("COPY many TO '{}'", path("n.csv"))).await.unwrap();
+    run(&session, &format!("COPY many TO '{}'", path("n.parquet"))).await.unwrap();
+    let csv = format!("SELECT n FROM '{}'", path("n.csv"));
+    let parquet = format!("SELECT n FROM '{}'", path("n.parquet"));
+    for (i, (source, expected)) in [
+        ("SELECT n FROM many", "row"),
+        ("SELECT n FROM many WHERE n % 2 = 1", "row * 2 + 1"),
+        ("SELECT n FROM many ORDER BY n DESC", "199999 - row"),
+        ("SELECT 2 * n AS n FROM many ORDER BY -n", "2 * (199999 - row)"),
+        ("SELECT n FROM (SELECT n, -n AS key FROM many) ORDER BY key", "199999 - row"),
+        ("SELECT n FROM many UNION ALL SELECT 200000 + n FROM many", "row"),
+        ("SELECT a.n FROM many a JOIN many b ON a.row = b.row ORDER BY b.n", "row"),
+        (csv.as_str(), "row"),
+        (parquet.as_str(), "row"),
+        (&format!("{csv} WHERE n % 2 = 1"), "row * 2 + 1"),
+        (&format!("{parquet} WHERE n % 2 = 1"), "row * 2 + 1"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        run(&session, &format!("CREATE TABLE t{i} AS {source}")).await.unwrap();
+        assert_eq!(count(&session, &format!("SELECT count(*) FROM t{i} WHERE n <> {expected}")).await, 0, "{source}");
+        assert!(count(&session, &format!("SELECT count(*) FROM t{i}")).await >= 100_000, "{source}");
+        let file = path(&format!("t{i}.npy"));
+        run(&session, &format!("COPY ({source}) TO '{file}'")).await.unwrap();
+        let wrong = format!("SELECT count(*) FROM '{file}' f JOIN t{i} t ON f.row = t.row WHERE f.value <> t.n");
+        assert_eq!(count(&session, &wrong).await, 0, "COPY {source}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dropped_stream_leaves_nothing() {
+    let session = many().await;
+    let before = session.store().snapshot().unwrap().version();
+    let frame = session.sql("CREATE TABLE half AS SELECT n, n + 1 AS m FROM many").await.unwrap();
+    let mut stream = frame.execute_stream().await.unwrap();
+    // Polled a few times, then forgotten.
+    for _ in 0..3 {
+        let _ = futures::poll!(stream.next());
+    }
+    drop(stream);
+    assert_eq!(session.store().snapshot().unwrap().version(), before);
+    assert!(fails(&session, "SELECT * FROM half").await.contains("not found"));
+}
+
+#[tokio::test]
+async fn planning_changes_nothing() {
+    let session = Session::memory();
+    let frame = session.sql("CREATE TABLE t AS SELECT 1 AS x").await.unwrap();
+    assert_eq!(session.store().snapshot().unwrap().version(), 0);
+    // A statement reads the version of its planning.
+    run(&session, "CREATE TABLE seen AS SELECT 1 AS x").await.unwrap();
+    let counted = session.sql("SELECT count(*) FROM seen").await.unwrap();
+    run(&session, "INSERT INTO seen VALUES (2)").await.unwrap();
+    assert_eq!(counted.collect().await.unwrap()[0].column(0).as_primitive::<Int64Type>().value(0), 1);
+    frame.collect().await.unwrap();
+    assert_eq!(count(&session, "SELECT x FROM t").await, 1);
+}
+
+#[tokio::test]
+async fn of_two_sessions_that_create_the_same_array_one_wins() {
+    let store = Store::memory();
+    let (a, b) = (parallel(&store), parallel(&store));
+    let first = a.sql("CREATE TABLE t AS SELECT 1 AS x").await.unwrap();
+    let second = b.sql("CREATE TABLE t AS SELECT 2 AS x").await.unwrap();
+    first.collect().await.unwrap();
+    let error = second.collect().await.unwrap_err().to_string();
+    assert!(error.contains("array t exists already"), "{error}");
+    assert_eq!(count(&b, "SELECT x FROM t").await, 1);
+    // Sessions see each other's commits.
+    run(&b, "INSERT INTO t VALUES (5)").await.unwrap();
+    assert_eq!(count(&a, "SELECT count(*) FROM t").await, 2);
+}
+
+#[tokio::test]
+async fn a_read_only_store_refuses_every_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("demo.slab");
+    run(&Session::open(&path).unwrap(), "CREATE TABLE t AS SELECT 1 AS x").await.unwrap();
+    let options = OpenOptions { read_only: true, ..OpenOptions::default() };
+    let session = Session::new(Store::open_with(&path, options).unwrap(), SessionOptions::default());
+    for sql in [
+        "CREATE TABLE u (x INT)",
+        "CREATE TABLE u AS SELECT 1 AS x",
+        "CREATE OR REPLACE TABLE t AS SELECT 1 AS x",
+        "INSERT INTO t VALUES (2)",
+        "SELECT * FROM append('t', (SELECT 2 AS x))",
+        "DROP TABLE t",
+        "ALTER TABLE t RENAME TO u",
+        "CREATE SCHEMA s",
+        "DROP SCHEMA public CASCADE",
+    ] {
+        let error = fails(&session, sql).await;
+        assert!(error.contains("opened read-only"), "{sql}: {error}");
+    }
+    assert_eq!(count(&session, "SELECT x FROM t").await, 1);
+    let file = folder.path().join("t.npy");
+    run(&session, &format!("COPY t TO '{}'", file.display())).await.unwrap();
+    assert!(file.exists());
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let names = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_copy_leaves_the_old_file_and_no_other() {
+    let session = many().await;
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a.npy", "a.parquet", "a.csv", "a.arrow", "a.json"] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, "old").unwrap();
+        let sql = format!("COPY (SELECT 1 / (150000 - n) AS n FROM many) TO '{}'", path.display());
+        assert!(fails(&session, &sql).await.contains("Divide by zero"), "{name}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"old", "{name}");
+        run(&session, &format!("COPY (SELECT n FROM many WHERE n < 10) TO '{}'", path.display())).await.unwrap();
+        assert_ne!(std::fs::read(&path).unwrap(), b"old", "{name}");
+    }
+    assert_eq!(files(folder.path()), ["a.arrow", "a.csv", "a.json", "a.npy", "a.parquet"]);
+}
+
+/// A context with a table of its own, and a store as catalog `lab` with the array `t`.
+async fn context() -> (SessionContext, Session) {
+    let store = Store::memory();
+    let session = parallel(&store);
+    run(&session, "CREATE TABLE t (id BIGINT, v FLOAT[2])").await.unwrap();
+    run(&session, "INSERT INTO t VALUES (1, [1, 0]), (2, [0, 1])").await.unwrap();
+    let context = SessionContext::new();
+    context.sql("CREATE TABLE own AS SELECT 7 AS seven").await.unwrap().collect().await.unwrap();
+    register(&context, &store, "lab").unwrap();
+    (context, session)
+}
+
+#[tokio::test]
+async fn a_context_keeps_what_it_has_and_gets_the_store() {
+    let (context, session) = context().await;
+    assert_eq!(number(&context, "SELECT seven FROM own").await, 7);
+    assert_eq!(number(&context, "SELECT count(*) FROM lab.public.t").await, 2);
+    assert_eq!(number(&context, "SELECT row FROM top_k('lab.public.t', [0, 1], 1)").await, 1);
+    let digits = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/data/digits.npy");
+    assert_eq!(number(&context, &format!("SELECT count(*) FROM '{digits}'")).await, 1797);
+    assert!(register(&context, session.store(), "lab").unwrap_err().to_string().contains("already"));
+}
+
+#[tokio::test]
+async fn a_context_inserts_and_reads_the_newest_version() {
+    let (context, _) = context().await;
+    context.sql("CREATE VIEW v AS SELECT count(*) AS c FROM lab.public.t").await.unwrap();
+    let insert = "INSERT INTO lab.public.t (v, id) SELECT v, id + 2 FROM lab.public.t ORDER BY id DESC";
+    let inserted = context.sql(insert).await.unwrap().collect().await.unwrap();
+    assert_eq!(inserted[0].column(0).as_primitive::<UInt64Type>().value(0), 2);
+    assert_eq!(number(&context, "SELECT c FROM v").await, 4);
+    assert_eq!(number(&context, "SELECT id FROM lab.public.t WHERE row = 2").await, 4);
+    // The planner's own casts would make 1 of 1.5.
+    let lossy = context.sql("INSERT INTO lab.public.t (id, v) VALUES (1.5, [1, 2])").await.unwrap().collect().await;
+    assert!(lossy.unwrap_err().to_string().contains("the value 1.5 does not fit int64"));
+    let short = context.sql("INSERT INTO lab.public.t (id, v) VALUES (1, [1, 2]), (1, [1])").await;
+    assert!(match short {
+        Ok(frame) => frame.collect().await.is_err(),
+        Err(_) => true,
+    });
+    assert_eq!(number(&context, "SELECT count(*) FROM lab.public.t").await, 4);
+}
+
+#[tokio::test]
+async fn a_context_refuses_edits_of_arrays_and_not_of_its_own_tables() {
+    let (context, session) = context().await;
+    for sql in [
+        "DELETE FROM lab.public.t",
+        "DELETE FROM lab.public.t WHERE id IN (SELECT seven FROM own)",
+        "UPDATE lab.public.t SET id = 3",
+        "INSERT OVERWRITE lab.public.t (id, v) SELECT id, v FROM lab.public.t",
+    ] {
+        let error = match context.sql(sql).await {
+            Ok(frame) => frame.collect().await.expect_err(sql),
+            Err(e) => e,
+        };
+        assert!(error.to_string().contains("not supported"), "{sql}: {error}");
+    }
+    assert_eq!(count(&session, "SELECT count(*) FROM t").await, 2);
+    context.sql("DELETE FROM own").await.unwrap().collect().await.unwrap();
+    assert_eq!(number(&context, "SELECT count(*) FROM own").await, 0);
+}
+
+/// A query planner of somebody else's: it must be asked for plans that are not ours.
+#[derive(Debug, Default)]
+struct Counting(std::sync::atomic::AtomicUsize);
+
+#[async_trait::async_trait]
+impl datafusion::execution::context::QueryPlanner for Counting {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        session: &dyn datafusion::catalog::Session,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        DefaultPhysicalPlanner::default().create_physical_plan(plan, session).await
+    }
+}
+
+#[tokio::test]
+async fn a_context_keeps_its_query_planner() {
+    let planner = Arc::new(Counting::default());
+    let state = SessionStateBuilder::new_with_default_features()
+        .with_query_planner(Arc::clone(&planner) as Arc<dyn datafusion::execution::context::QueryPlanner + Send + Sync>)
+        .build();
+    let context = SessionContext::new_with_state(state);
+    let store = Store::memory();
+    run(&parallel(&store), "CREATE TABLE t AS SELECT [1.0, 2.0]::FLOAT[2] AS v").await.unwrap();
+    register(&context, &store, "lab").unwrap();
+    assert_eq!(number(&context, "SELECT count(*) FROM lab.public.t").await, 1);
+    let asked = planner.0.load(std::sync::atomic::Ordering::Relaxed);
+    assert!(asked > 0);
+    assert_eq!(number(&context, "SELECT row FROM top_k('lab.public.t', [0, 1], 1)").await, 0);
+}
