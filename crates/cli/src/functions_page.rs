@@ -10,13 +10,9 @@ const INTRODUCTION: &str = "\
 # Functions
 
 The functions that Hyperslab adds to [DataFusion's](https://datafusion.apache.org/user-guide/sql/index.html). This page
-is made from the list in `crates/datafusion/src/functions.rs` by `make docs`; a test compares the two. Every example runs
-on the repository's data, after
-
-```sql
-CREATE TABLE embeddings AS SELECT * FROM 'examples/data/packages.npy';
-CREATE TABLE digits AS SELECT * FROM 'examples/data/digits.npy';
-```
+is made from the list in `crates/datafusion/src/functions.rs` by `make docs`; a test compares the two.
+Every example runs as it stands in the root of the repository, after
+`CREATE TABLE embeddings AS SELECT * FROM 'examples/data/packages.npy'`.
 ";
 
 fn page() -> String {

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use datafusion::arrow::datatypes::{DataType, SchemaRef, UInt64Type};
 use datafusion::error::DataFusionError;
 use futures::{FutureExt, StreamExt};
 use hyperslab::{OpenOptions, Session, SessionOptions, Store};
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinError, JoinHandle};
 
@@ -76,7 +77,10 @@ pub(crate) struct App {
     pub(crate) open: OpenArgs,
     pub(crate) settings: Settings,
     pub(crate) target: Target,
+    /// Where statements run.
     runtime: Handle,
+    /// Where this thread waits for them: its clock goes on while all threads of `runtime` compute.
+    waiting: Rc<Runtime>,
     interrupt: Interrupt,
     /// Files that `.read` is reading, to stop them from reading each other for ever.
     reading: usize,
@@ -112,7 +116,18 @@ impl App {
         interactive: bool,
     ) -> io::Result<Self> {
         let interrupt = Interrupt::listen(interactive)?;
-        Ok(Self { session, open, settings, target: Target::Stdout, runtime, interrupt, reading: 0, failed: false })
+        let waiting = Rc::new(Builder::new_current_thread().enable_time().build()?);
+        Ok(Self {
+            waiting,
+            session,
+            open,
+            settings,
+            target: Target::Stdout,
+            runtime,
+            interrupt,
+            reading: 0,
+            failed: false,
+        })
     }
 
     /// Runs the statements of `-c`.
@@ -199,9 +214,9 @@ impl App {
         let _running = self.interrupt.start();
         let mut task = self.runtime.spawn(statement(self.session.clone(), sql.to_owned(), sender));
         let mut printer = Printer::new(changes(sql));
-        let runtime = self.runtime.clone();
         let interrupt = self.interrupt.clone();
-        let printed = runtime.block_on(async {
+        let waiting = self.waiting.clone();
+        let printed = waiting.block_on(async {
             loop {
                 let event = tokio::select! {
                     biased;
@@ -219,7 +234,7 @@ impl App {
             task.abort();
         }
         let patience = if printed.is_err() && !printer.changes { GRACE } else { Duration::MAX };
-        let ended = runtime.block_on(async {
+        let ended = waiting.block_on(async {
             match &printed {
                 // It has sent everything: what it says now counts.
                 Ok(()) => Some(ending((&mut task).await)),
@@ -424,7 +439,7 @@ impl Interrupt {
     fn listen(interactive: bool) -> io::Result<Self> {
         let this = Self { pressed: Arc::default(), running: Arc::default() };
         let listener = this.clone();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         let listen = async move {
             while tokio::signal::ctrl_c().await.is_ok() {
                 if listener.running.load(Ordering::Relaxed) {
