@@ -11,8 +11,7 @@ const INTRODUCTION: &str = "\
 
 The functions that Hyperslab adds to [DataFusion's](https://datafusion.apache.org/user-guide/sql/index.html). This page
 is made from the list in `crates/datafusion/src/functions.rs` by `make docs`; a test compares the two.
-Every example runs as it stands in the root of the repository, after
-`CREATE TABLE embeddings AS SELECT * FROM 'examples/data/packages.npy'`.
+Every example runs as it stands in the root of the repository.
 ";
 
 fn page() -> String {
@@ -31,7 +30,8 @@ fn section(doc: &FunctionDoc, page: &mut String) {
         let names: Vec<String> = doc.aliases.iter().map(|a| format!("`{a}`")).collect();
         write!(page, "\nAlso: {}.\n", names.join(", ")).unwrap();
     }
-    write!(page, "\n```sql\n{}\n```\n", doc.example).unwrap();
+    let statements = doc.example.split("; ").collect::<Vec<_>>().join(";\n");
+    write!(page, "\n```sql\n{statements};\n```\n").unwrap();
 }
 
 #[test]
