@@ -88,10 +88,13 @@ impl SearchExec {
 }
 
 impl DisplayAs for SearchExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Parts { input, value, order, k, columns, schema, source, .. } = &self.parts;
         let vectors = input.schema();
         let vectors = vectors.fields().get(*value).map_or("?", |f| f.name().as_str());
+        if format == DisplayFormatType::TreeRender {
+            return write!(f, "field={vectors}\n{order}\nk={k}");
+        }
         write!(f, "SearchExec: {vectors}, {order}, k={k}")?;
         if self.parts.output == Output::PerQuery {
             f.write_str(", per query")?;

@@ -37,3 +37,29 @@ fn plan(call: &mut Call<'_>) -> Result<LogicalPlan> {
     let source = call.array("source")?;
     keep_order(append_plan(store, target, source.plan)?)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+    use hyperslab_store::{OpenOptions, Store};
+
+    use crate::{Session, SessionOptions};
+
+    #[tokio::test]
+    async fn a_store_opened_read_only_is_not_appended_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s.slab");
+        let writer = Session::open(&path).unwrap();
+        for sql in ["CREATE TABLE t (v INT)", "INSERT INTO t VALUES (1), (2)"] {
+            writer.sql(sql).await.unwrap().collect().await.unwrap();
+        }
+        drop(writer);
+        let store = Store::open_with(&path, OpenOptions { read_only: true, ..OpenOptions::default() }).unwrap();
+        let reader = Session::new(store, SessionOptions::default());
+        let error = reader.sql("SELECT * FROM append('t', 't')").await.unwrap_err().to_string();
+        assert!(error.contains("append to t") && error.contains("was opened read-only"), "{error}");
+        let rows = reader.sql("SELECT * FROM slice('t', '::-1')").await.unwrap().count().await.unwrap();
+        assert_eq!(rows, 2);
+    }
+}

@@ -2,7 +2,7 @@
 
 use datafusion::arrow::array::Array;
 use datafusion::arrow::datatypes::{DataType, Field};
-use datafusion::common::{Column, Result, ScalarValue, plan_err};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit};
 use datafusion::sql::sqlparser::ast;
 use hyperslab_vector::Metric;
@@ -149,8 +149,10 @@ impl Wanted<'_> {
             None => call.constant(query)?,
         };
         if !matches!(expr.clone().unalias(), Expr::Placeholder(_)) {
-            let data_type = expr.get_type(&datafusion::common::DFSchema::empty())?;
-            if !data_type.is_null() {
+            let data_type = expr.get_type(&DFSchema::empty())?;
+            // NULL is refused when it is asked for, [] for its length.
+            let untyped = data_type.is_null() || matches!(&data_type, DataType::List(i) if i.data_type().is_null());
+            if !untyped {
                 self.check_type(&data_type)?;
             }
         }

@@ -127,9 +127,15 @@ fn first_axis(axes: &[AxisSelection]) -> Result<AxisSelection> {
 }
 
 impl DisplayAs for PositionsExec {
-    fn fmt_as(&self, _format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let columns: Vec<&str> = self.schema.fields().iter().map(|c| c.name().as_str()).collect();
         let columns = columns.join(", ");
+        if format == DisplayFormatType::TreeRender {
+            return match &self.rows {
+                Rows::Slice(selection) => write!(f, "slice={selection}\ncolumns={columns}"),
+                Rows::Listed => write!(f, "columns={columns}"),
+            };
+        }
         match &self.rows {
             Rows::Slice(selection) => write!(f, "PositionsExec: slice '{selection}', columns=[{columns}]"),
             Rows::Listed => write!(f, "PositionsExec: listed rows, columns=[{columns}]"),
