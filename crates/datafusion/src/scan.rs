@@ -252,7 +252,6 @@ impl ExecutionPlan for ArrayScanExec {
         Ok(TreeNodeRecursion::Continue)
     }
 
-    #[expect(deprecated, reason = "required until the trait drops it")]
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         if children.is_empty() { Ok(self) } else { internal_err!("a scan has no inputs") }
     }
@@ -273,7 +272,6 @@ impl ExecutionPlan for ArrayScanExec {
         CardinalityEffect::Equal
     }
 
-    #[expect(deprecated, reason = "statistics_from_inputs calls it")]
     fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
         Ok(Arc::new(match partition {
             Some(p) => self.statistics_of(&self.partition_rows(p)),

@@ -16,7 +16,7 @@ use hyperslab_store::{Array, Store};
 use crate::scan::{ArrayScanExec, RowFilter, RowRanges, source_statistics};
 
 /// The name of the generated column that holds the position of a row.
-pub const ROW: &str = "row";
+pub(crate) const ROW: &str = "row";
 
 /// Where a table's rows come from.
 #[derive(Debug, Clone)]

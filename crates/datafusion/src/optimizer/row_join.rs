@@ -24,7 +24,7 @@ use datafusion::physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::utils::JoinFilter;
-use datafusion::physical_plan::joins::{HashJoinExec, SortMergeJoinExec};
+use datafusion::physical_plan::joins::{HashJoinExec, JoinOnRef, SortMergeJoinExec};
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
@@ -75,7 +75,7 @@ struct Join<'a> {
     right: &'a Arc<dyn ExecutionPlan>,
     left_key: &'a Column,
     right_key: &'a Column,
-    on: &'a [(Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>)],
+    on: JoinOnRef<'a>,
     filter: Option<&'a JoinFilter>,
     join_type: JoinType,
     null_equality: NullEquality,
@@ -189,7 +189,7 @@ fn left_first(filter: &JoinFilter) -> Result<JoinFilter> {
     Ok(JoinFilter::new(expression.data, columns, schema))
 }
 
-fn keys(on: &[(Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>)]) -> Option<(&Column, &Column)> {
+fn keys(on: JoinOnRef<'_>) -> Option<(&Column, &Column)> {
     let [(left, right)] = on else { return None };
     Some((left.downcast_ref::<Column>()?, right.downcast_ref::<Column>()?))
 }
