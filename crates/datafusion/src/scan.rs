@@ -1,5 +1,6 @@
 //! Reading an [`ArraySource`](hyperslab_core::ArraySource) as record batches.
 
+mod lookup;
 mod row_filter;
 mod row_ranges;
 mod split;
@@ -28,6 +29,7 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use hyperslab_core::ArraySource;
 
+pub(crate) use lookup::RowLookupExec;
 pub(crate) use row_filter::RowFilter;
 pub use row_ranges::RowRanges;
 pub(crate) use split::points as split_points;

@@ -116,3 +116,11 @@ pub(crate) fn metric(metrics: &MetricsSet, name: &str) -> usize {
     assert!(!values.is_empty(), "there is no metric {name}");
     values.iter().sum()
 }
+
+/// The first node of a name in a plan.
+pub(crate) fn find(plan: &Arc<dyn ExecutionPlan>, name: &str) -> Option<Arc<dyn ExecutionPlan>> {
+    if plan.name() == name {
+        return Some(Arc::clone(plan));
+    }
+    plan.children().into_iter().find_map(|child| find(child, name))
+}

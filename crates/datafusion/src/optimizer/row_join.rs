@@ -5,10 +5,14 @@
 //! - a [`RowZipExec`], which copies nothing, where both sides have the same rows, all of them,
 //! - a sort-merge join otherwise, of any join type and with any further condition.
 //!
+//! `array.row = key`, where the key is anything else, becomes a [`RowLookupExec`](crate::scan::RowLookupExec): the rows
+//! that the keys name are read by position.
+//!
 //! The scans below are cut at the same rows, and a side of which only matching rows count is restricted to the rows
 //! that the other may have. The rule runs before DataFusion decides on sorts and repartitioning, and finds that none
 //! is needed.
 
+mod lookup;
 mod zip;
 
 use std::sync::Arc;
@@ -60,21 +64,22 @@ impl PhysicalOptimizerRule for RowJoin {
         let partitions = config.execution.target_partitions;
         let done = plan.transform_up(|plan| {
             let Some(join) = Join::of(&plan) else { return Ok(Transformed::no(plan)) };
-            Ok(match join.replace(partitions)? {
-                Some(new) => Transformed::yes(new),
-                None => Transformed::no(plan),
-            })
+            let new = match join.replace(partitions)? {
+                Some(new) => Some(new),
+                None => lookup::replace(&join, &plan)?,
+            };
+            Ok(new.map_or_else(|| Transformed::no(Arc::clone(&plan)), Transformed::yes))
         })?;
         Ok(done.data)
     }
 }
 
-/// A join on one pair of columns.
+/// A join on one pair of expressions.
 struct Join<'a> {
     left: &'a Arc<dyn ExecutionPlan>,
     right: &'a Arc<dyn ExecutionPlan>,
-    left_key: &'a Column,
-    right_key: &'a Column,
+    left_key: &'a Arc<dyn PhysicalExpr>,
+    right_key: &'a Arc<dyn PhysicalExpr>,
     on: JoinOnRef<'a>,
     filter: Option<&'a JoinFilter>,
     join_type: JoinType,
@@ -91,7 +96,7 @@ impl<'a> Join<'a> {
             if hash.null_aware {
                 return None;
             }
-            let (left_key, right_key) = keys(hash.on())?;
+            let [(left_key, right_key)] = hash.on() else { return None };
             Self {
                 left: hash.left(),
                 right: hash.right(),
@@ -106,7 +111,7 @@ impl<'a> Join<'a> {
             }
         } else {
             let merge = plan.downcast_ref::<SortMergeJoinExec>()?;
-            let (left_key, right_key) = keys(merge.on())?;
+            let [(left_key, right_key)] = merge.on() else { return None };
             Self {
                 left: merge.left(),
                 right: merge.right(),
@@ -124,8 +129,9 @@ impl<'a> Join<'a> {
     }
 
     fn replace(&self, partitions: usize) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let left = Rows::of(self.left, self.left_key.index());
-        let right = Rows::of(self.right, self.right_key.index());
+        let Some((left_key, right_key)) = keys(self.on) else { return Ok(None) };
+        let left = Rows::of(self.left, left_key.index());
+        let right = Rows::of(self.right, right_key.index());
         let (Some(mut left), Some(mut right)) = (left, right) else { return Ok(None) };
         let (left_only, right_only) = unmatched_kept(self.join_type);
         let both = left.ranges.intersect(&right.ranges);
@@ -141,19 +147,13 @@ impl<'a> Join<'a> {
         let splits = fill_up(split_points(largest.scan.source().as_ref(), &needed, partitions), &needed, partitions);
         let left_plan = narrow(self.left, &left.ranges, &splits)?;
         let right_plan = narrow(self.right, &right.ranges, &splits)?;
-        if !(in_order(&left_plan, self.left_key) && in_order(&right_plan, self.right_key)) {
+        if !(in_order(&left_plan, left_key) && in_order(&right_plan, right_key)) {
             return Ok(None);
         }
         let paired = matches!(self.join_type, JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full);
         let zip = paired && self.filter.is_none() && left.complete && right.complete && left.ranges == right.ranges;
         let joined: Arc<dyn ExecutionPlan> = if zip {
-            Arc::new(RowZipExec::try_new(
-                left_plan,
-                right_plan,
-                self.left_key,
-                self.right_key,
-                Arc::clone(&self.schema),
-            )?)
+            Arc::new(RowZipExec::try_new(left_plan, right_plan, left_key, right_key, Arc::clone(&self.schema))?)
         } else {
             Arc::new(SortMergeJoinExec::try_new(
                 left_plan,
@@ -165,12 +165,25 @@ impl<'a> Join<'a> {
                 self.null_equality,
             )?)
         };
-        let Some(columns) = self.projection else { return Ok(Some(joined)) };
-        let columns = columns.iter().map(|&i| {
+        self.project(joined, |column| column).map(Some)
+    }
+
+    /// The columns that the join hands on, found where `place` says that they are in `joined`.
+    fn project(
+        &self,
+        joined: Arc<dyn ExecutionPlan>,
+        place: impl Fn(usize) -> usize,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let all: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let wanted = self.projection.unwrap_or(&all);
+        if self.projection.is_none() && all.iter().all(|&i| place(i) == i) {
+            return Ok(joined);
+        }
+        let columns = wanted.iter().map(|&i| {
             let name = self.schema.field(i).name();
-            (Arc::new(Column::new(name, i)) as Arc<dyn PhysicalExpr>, name.clone())
+            (Arc::new(Column::new(name, place(i))) as Arc<dyn PhysicalExpr>, name.clone())
         });
-        Ok(Some(Arc::new(ProjectionExec::try_new(columns.collect::<Vec<_>>(), joined)?)))
+        Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Vec<_>>(), joined)?))
     }
 }
 

@@ -95,6 +95,11 @@ impl RowRanges {
         Self(out)
     }
 
+    /// Whether a row is in the set.
+    pub fn contains(&self, row: u64) -> bool {
+        self.0.get(self.0.partition_point(|r| r.end <= row)).is_some_and(|r| r.contains(&row))
+    }
+
     /// The number of rows.
     pub fn rows(&self) -> u64 {
         self.0.iter().map(|r| r.end - r.start).sum()
@@ -181,6 +186,7 @@ mod tests {
             check(&a.complement(ROWS), &(0..ROWS).filter(|r| !x.contains(r)).collect());
             check(&a.clip(start..end), &x.iter().copied().filter(|r| (start..end).contains(r)).collect());
             check(&a.first(n), &x.iter().copied().take(n as usize).collect());
+            prop_assert!((0..ROWS).all(|r| a.contains(r) == x.contains(&r)));
             prop_assert_eq!(RowRanges::from_iter(x), a);
         }
     }

@@ -13,7 +13,9 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{DynamicFilterTracker, DynamicFilterTracking};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::make_cooperative;
-use datafusion::physical_plan::metrics::{BaselineMetrics, Count, MetricBuilder};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, RecordOutput,
+};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use hyperslab_core::ArraySource;
 
@@ -53,16 +55,24 @@ enum Piece {
 }
 
 struct Batches {
-    source: Arc<dyn ArraySource>,
+    reader: Reader,
     schema: SchemaRef,
-    /// The fields to read, and `None` for `row`.
-    columns: Vec<Option<usize>>,
-    row_bytes: u64,
     batch_rows: u64,
     left: VecDeque<Range<u64>>,
     filters: Vec<LiveFilter>,
-    metrics: Metrics,
+    baseline: BaselineMetrics,
+    pruned: Count,
     failed: bool,
+}
+
+/// Reads columns of a source, and counts what that copies.
+pub(super) struct Reader {
+    source: Arc<dyn ArraySource>,
+    /// The fields to read, and `None` for `row`.
+    columns: Vec<Option<usize>>,
+    row_bytes: u64,
+    mapped: Count,
+    copied: Count,
 }
 
 /// A filter that others fill while the scan runs.
@@ -72,20 +82,9 @@ struct LiveFilter {
     fresh: bool,
 }
 
-struct Metrics {
-    baseline: BaselineMetrics,
-    mapped: Count,
-    copied: Count,
-    pruned: Count,
-}
-
 impl Batches {
     fn new(scan: &ArrayScanExec, partition: usize) -> Self {
-        let source = Arc::clone(scan.source());
-        let columns: Vec<_> = scan.projection().iter().map(|c| c.checked_sub(1)).collect();
-        let fields = columns.iter().flatten().filter_map(|&i| source.fields().get(i));
-        let row_bytes = fields.map(|f| f.row_bytes() as u64).sum::<u64>();
-        let counter = |name| MetricBuilder::new(&scan.metrics).counter(name, partition);
+        let reader = Reader::new(scan, &scan.metrics, partition);
         let live = |expr: &Arc<dyn PhysicalExpr>| LiveFilter {
             expr: Arc::clone(expr),
             tracking: DynamicFilterTracking::classify(expr),
@@ -93,18 +92,12 @@ impl Batches {
         };
         Self {
             schema: scan.schema(),
-            columns,
-            row_bytes,
-            batch_rows: batch_rows(row_bytes),
+            batch_rows: batch_rows(reader.row_bytes),
             left: scan.partition_rows(partition).ranges().iter().cloned().collect(),
             filters: scan.dynamic.iter().map(live).collect(),
-            metrics: Metrics {
-                baseline: BaselineMetrics::new(&scan.metrics, partition),
-                mapped: counter("bytes_mapped"),
-                copied: counter("bytes_copied"),
-                pruned: counter("rows_pruned"),
-            },
-            source,
+            baseline: BaselineMetrics::new(&scan.metrics, partition),
+            pruned: MetricBuilder::new(&scan.metrics).counter("rows_pruned", partition),
+            reader,
             failed: false,
         }
     }
@@ -116,27 +109,26 @@ impl Batches {
             if !filter.changed() {
                 continue;
             }
-            if let Some(found) = RowFilter::of_physical(&filter.expr, &self.schema, self.source.rows()) {
+            if let Some(found) = RowFilter::of_physical(&filter.expr, &self.schema, self.reader.source.rows()) {
                 ranges = Some(ranges.map_or_else(|| found.ranges.clone(), |r| r.intersect(&found.ranges)));
             }
         }
         let Some(allowed) = ranges else { return };
         let left = RowRanges::from_ranges(self.left.iter().cloned().collect());
         let kept = left.intersect(&allowed);
-        self.metrics.pruned.add(usize::try_from(left.rows() - kept.rows()).unwrap_or(usize::MAX));
+        self.pruned.add(usize::try_from(left.rows() - kept.rows()).unwrap_or(usize::MAX));
         self.left = kept.ranges().iter().cloned().collect();
     }
 
     /// The longest piece at `rows.start` that every field gives without joining.
     fn run(&self, rows: &Range<u64>) -> Range<u64> {
         let end = rows.end.min(rows.start + self.batch_rows);
-        let ends = self.columns.iter().flatten().map(|&field| self.source.run_end(field, rows.start));
-        rows.start..ends.fold(end, u64::min).max(rows.start + 1)
+        rows.start..self.reader.run_end(rows.start).min(end).max(rows.start + 1)
     }
 
     fn is_short(&self, rows: &Range<u64>) -> bool {
         let count = rows.end - rows.start;
-        count < SHORT_ROWS && count * self.row_bytes < SHORT_BYTES
+        count < SHORT_ROWS && count * self.reader.row_bytes < SHORT_BYTES
     }
 
     fn next_piece(&mut self) -> Option<Piece> {
@@ -175,23 +167,58 @@ impl Batches {
     }
 
     fn read(&self, piece: &Piece) -> Result<RecordBatch> {
-        let count = match piece {
-            Piece::Run(run) => usize::try_from(run.end - run.start).unwrap_or(usize::MAX),
-            Piece::Rows(rows) => rows.len(),
-        };
-        let columns = self.columns.iter().map(|&column| match column {
-            None => Ok(row_column(piece)),
-            Some(field) => self.read_field(field, piece),
-        });
-        let columns = columns.collect::<Result<Vec<_>>>()?;
-        if columns.iter().any(|c| c.len() != count) {
-            return internal_err!("a source gave another number of rows than the {count} asked for");
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(count));
+        let columns = self.reader.columns(piece)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(piece.len()));
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
     }
+}
 
-    fn read_field(&self, field: usize, piece: &Piece) -> Result<ArrayRef> {
+impl Reader {
+    /// Reads the columns of a scan; the metrics go to `metrics`.
+    pub(super) fn new(scan: &ArrayScanExec, metrics: &ExecutionPlanMetricsSet, partition: usize) -> Self {
+        let source = Arc::clone(scan.source());
+        let columns: Vec<_> = scan.projection().iter().map(|c| c.checked_sub(1)).collect();
+        let fields = columns.iter().flatten().filter_map(|&i| source.fields().get(i));
+        let row_bytes = fields.map(|f| f.row_bytes() as u64).sum::<u64>();
+        let counter = |name| MetricBuilder::new(metrics).counter(name, partition);
+        Self { columns, row_bytes, mapped: counter("bytes_mapped"), copied: counter("bytes_copied"), source }
+    }
+
+    /// Bytes of values per row.
+    pub(super) fn row_bytes(&self) -> u64 {
+        self.row_bytes
+    }
+
+    /// The columns of some rows, in the given order: views where the rows are consecutive.
+    pub(super) fn rows(&self, rows: &[u64]) -> Result<Vec<ArrayRef>> {
+        let run = rows.first().map_or(0..0, |&first| first..first.saturating_add(rows.len() as u64));
+        let whole = rows.iter().copied().eq(run.clone()) && self.run_end(run.start) >= run.end;
+        if whole && !rows.is_empty() {
+            self.columns(&Piece::Run(run))
+        } else {
+            self.columns(&Piece::Rows(rows.to_vec()))
+        }
+    }
+
+    /// The end of the longest run that every field gives without joining.
+    fn run_end(&self, row: u64) -> u64 {
+        let ends = self.columns.iter().flatten().map(|&field| self.source.run_end(field, row));
+        ends.fold(u64::MAX, u64::min)
+    }
+
+    fn columns(&self, piece: &Piece) -> Result<Vec<ArrayRef>> {
+        let columns = self.columns.iter().map(|&column| match column {
+            None => Ok(row_column(piece)),
+            Some(field) => self.field(field, piece),
+        });
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        if columns.iter().any(|c| c.len() != piece.len()) {
+            return internal_err!("a source gave another number of rows than the {} asked for", piece.len());
+        }
+        Ok(columns)
+    }
+
+    fn field(&self, field: usize, piece: &Piece) -> Result<ArrayRef> {
         let block = match piece {
             Piece::Run(run) => self.source.read(field, run.clone()),
             Piece::Rows(rows) => self.source.take(field, rows),
@@ -199,11 +226,20 @@ impl Batches {
         let block = block.map_err(to_datafusion)?;
         if block.copied == 0 {
             let width = self.source.fields().get(field).map_or(0, |f| f.row_bytes());
-            self.metrics.mapped.add(block.array.len() * width);
+            self.mapped.add(block.array.len() * width);
         } else {
-            self.metrics.copied.add(usize::try_from(block.copied).unwrap_or(usize::MAX));
+            self.copied.add(usize::try_from(block.copied).unwrap_or(usize::MAX));
         }
         Ok(block.array)
+    }
+}
+
+impl Piece {
+    fn len(&self) -> usize {
+        match self {
+            Self::Run(run) => usize::try_from(run.end - run.start).unwrap_or(usize::MAX),
+            Self::Rows(rows) => rows.len(),
+        }
     }
 }
 
@@ -214,19 +250,16 @@ impl Iterator for Batches {
         if self.failed {
             return None;
         }
-        let time = self.metrics.baseline.elapsed_compute().clone();
+        let time = self.baseline.elapsed_compute().clone();
         let _timer = time.timer();
         self.prune();
         let Some(piece) = self.next_piece() else {
-            self.metrics.baseline.done();
+            self.baseline.done();
             return None;
         };
         let batch = self.read(&piece);
-        match &batch {
-            Ok(batch) => self.metrics.baseline.record_output(batch.num_rows()),
-            Err(_) => self.failed = true,
-        }
-        Some(batch)
+        self.failed = batch.is_err();
+        Some(batch.record_output(&self.baseline))
     }
 }
 
@@ -238,7 +271,8 @@ impl LiveFilter {
     }
 }
 
-fn batch_rows(row_bytes: u64) -> u64 {
+/// The rows of a batch whose rows have so many bytes.
+pub(super) fn batch_rows(row_bytes: u64) -> u64 {
     let row_bytes = row_bytes.max(1);
     (BATCH_BYTES / row_bytes).max(MIN_ROWS.min(MAX_BATCH_BYTES / row_bytes)).clamp(1, MAX_ROWS)
 }
