@@ -15,6 +15,7 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 use futures::{Stream, StreamExt};
 
@@ -135,10 +136,12 @@ impl ExecutionPlan for RowZipExec {
         vec![false, false]
     }
 
-    #[expect(deprecated, reason = "statistics_from_inputs calls it")]
-    fn partition_statistics(&self, partition: Option<usize>) -> Result<Arc<Statistics>> {
-        let left = self.left.partition_statistics(partition)?;
-        let right = self.right.partition_statistics(partition)?;
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition), ChildStats::At(partition)]
+    }
+
+    fn statistics_from_inputs(&self, inputs: &[Arc<Statistics>], _args: &StatisticsArgs) -> Result<Arc<Statistics>> {
+        let [left, right] = inputs else { return Ok(Arc::new(Statistics::new_unknown(&self.schema()))) };
         let mut statistics = left.as_ref().clone();
         statistics.total_byte_size = left.total_byte_size.add(&right.total_byte_size);
         statistics.column_statistics.extend(right.column_statistics.iter().cloned());
