@@ -3,6 +3,7 @@
 mod csv;
 mod json;
 mod line;
+mod plan;
 mod table;
 mod value;
 
@@ -62,6 +63,7 @@ pub(crate) trait Writer {
 /// The writer of a format; `terminal` when a person looks on.
 pub(crate) fn writer(format: Format, schema: &SchemaRef, terminal: Option<Terminal>) -> Box<dyn Writer> {
     match format {
+        Format::Table | Format::Box if plan::Plans::fit(schema) => Box::new(plan::Plans),
         Format::Table => Box::new(table::Table::new(schema, table::Frame::Ascii, terminal)),
         Format::Box => Box::new(table::Table::new(schema, table::Frame::Box, terminal)),
         Format::Markdown => Box::new(table::Table::new(schema, table::Frame::Markdown, terminal)),

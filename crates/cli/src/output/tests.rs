@@ -179,6 +179,14 @@ fn tables_align_numbers_right_and_escape_control_characters() {
 }
 
 #[test]
+fn plans_are_printed_as_trees() {
+    let text = |s: &str| Arc::new(StringArray::from(vec![s])) as ArrayRef;
+    let plan = || vec![("plan_type", text("logical_plan")), ("plan", text("Sort\n  Scan"))];
+    assert_eq!(print(Format::Table, plan()), "logical_plan:\nSort\n  Scan\n");
+    assert_eq!(print(Format::Csv, plan()), "plan_type,plan\nlogical_plan,\"Sort\n  Scan\"\n");
+}
+
+#[test]
 fn long_lists_are_cut_on_a_terminal_only() {
     let long = || -> Vec<(&str, ArrayRef)> {
         vec![("v", list(Arc::new(Float32Array::from_iter_values((0..384).map(|i| i as f32 * 0.123456))), 384))]
