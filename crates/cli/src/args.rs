@@ -24,9 +24,9 @@ file. Results go to standard output, everything else to standard error. In the s
 Exit status: 0; 1 when a statement failed or the store could not be opened; 2 for a wrong command line; 130 after
 Ctrl-C in a script.";
 
-/// An array store that you query with SQL.
+/// The command line as clap sees it.
 #[derive(Debug, Parser)]
-#[command(name = "hyperslab", version, about, after_help = EXAMPLES, max_term_width = 120)]
+#[command(name = "hyperslab", version, about = "An array store that you query with SQL.", after_help = EXAMPLES, max_term_width = 120)]
 struct Args {
     /// The store's folder, created if there is none. Without it (or with `:memory:`), an empty store in memory that is
     /// gone when the program ends

@@ -280,6 +280,8 @@ fn sql_type(field: &FieldSpec) -> String {
     match axes.as_slice() {
         [] => element.to_owned(),
         [n] => format!("{element}[{n}]"),
+        // A type inside TENSOR takes no argument of its own; FLOAT[b][a] is TENSOR(FLOAT, a, b).
+        _ if element.ends_with(')') => axes.iter().rev().fold(element.to_owned(), |t, n| format!("{t}[{n}]")),
         _ => format!("TENSOR({element}, {})", axes.join(", ")),
     }
 }
@@ -335,10 +337,12 @@ mod tests {
             field("id", DType::Int64, &[]),
             field("Embedding", DType::Float32, &[384]),
             field("image", DType::UInt8, &[28, 28]),
+            field("at", DType::Datetime64(TimeUnit::Millisecond), &[2, 3]),
         ];
         assert_eq!(
             create_table(&"docs".into(), &fields),
-            "CREATE TABLE docs (id BIGINT, \"Embedding\" FLOAT[384], image TENSOR(UTINYINT, 28, 28));"
+            "CREATE TABLE docs (id BIGINT, \"Embedding\" FLOAT[384], image TENSOR(UTINYINT, 28, 28), \
+             at TIMESTAMP(3)[3][2]);"
         );
         assert_eq!(create_table(&ArrayName::new("s", "a b"), &[]), "CREATE TABLE s.\"a b\" ();");
     }
