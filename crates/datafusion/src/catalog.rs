@@ -194,3 +194,6 @@ impl SchemaProvider for StoreSchema {
         self.is_array(name).unwrap_or(false) || self.session_table(name).is_some()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,6 +26,7 @@ use datafusion::physical_plan::filter_pushdown::{
 };
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::sort_pushdown::SortOrderPushdownResult;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use hyperslab_core::ArraySource;
 
@@ -52,6 +53,8 @@ pub struct ArrayScanExec {
     selected: RowRanges,
     splits: Vec<u64>,
     fetch: Option<usize>,
+    /// The last rows first, batch by batch, for a top-k operator above.
+    backwards: bool,
     /// Filters that others still fill; whoever pushed them down filters again.
     dynamic: Vec<Arc<dyn PhysicalExpr>>,
     properties: Arc<PlanProperties>,
@@ -83,7 +86,18 @@ impl ArrayScanExec {
         let splits: Vec<u64> = splits.into_iter().filter(|&s| s < end).collect();
         let properties = Arc::new(properties(&schema, &splits));
         let metrics = ExecutionPlanMetricsSet::new();
-        Ok(Self { table, projection, ranges, selected, splits, fetch, dynamic: vec![], properties, metrics })
+        Ok(Self {
+            table,
+            projection,
+            ranges,
+            selected,
+            splits,
+            fetch,
+            backwards: false,
+            dynamic: vec![],
+            properties,
+            metrics,
+        })
     }
 
     /// The table.
@@ -221,6 +235,9 @@ impl DisplayAs for ArrayScanExec {
         if let Some(fetch) = self.fetch {
             write!(f, ", fetch={fetch}")?;
         }
+        if self.backwards {
+            write!(f, ", backwards")?;
+        }
         for filter in &self.dynamic {
             write!(f, ", dynamic filter={filter}")?;
         }
@@ -295,6 +312,27 @@ impl ExecutionPlan for ArrayScanExec {
             }
         }
         Ok(Some(Arc::new(self.with_projection(columns)?)))
+    }
+
+    /// `ORDER BY row DESC`: the last batches come first, so that a top-k operator need not see the others.
+    fn try_pushdown_sort(&self, order: &[PhysicalSortExpr]) -> Result<SortOrderPushdownResult<Arc<dyn ExecutionPlan>>> {
+        let schema = self.schema();
+        let by_row = order.first().filter(|first| {
+            let column = first.expr.downcast_ref::<Column>();
+            column.and_then(|c| schema.fields().get(c.index())).is_some_and(|f| f.name() == crate::table::ROW)
+        });
+        if self.backwards || !by_row.is_some_and(|first| first.options.descending) {
+            return Ok(SortOrderPushdownResult::Unsupported);
+        }
+        let partitioning = self.properties.partitioning.clone();
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            partitioning,
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
+        let properties = Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative));
+        Ok(SortOrderPushdownResult::Inexact { inner: Arc::new(Self { backwards: true, properties, ..self.clone() }) })
     }
 
     fn handle_child_pushdown_result(

@@ -3,10 +3,11 @@
 //! `a.row = b.row` between subtrees that hand the row numbers of array scans on unchanged (filters, projections, and
 //! joins that this rule has replaced already) becomes
 //! - a [`RowZipExec`], which copies nothing, where both sides have the same rows, all of them,
+//! - a [`RowLookupExec`], which reads the rows that are named by position, where one side is a scan whose unmatched rows
+//!   do not count,
 //! - a sort-merge join otherwise, of any join type and with any further condition.
 //!
-//! `array.row = key`, where the key is anything else, becomes a [`RowLookupExec`](crate::scan::RowLookupExec): the rows
-//! that the keys name are read by position.
+//! `array.row = key`, where the key is anything else, becomes a look-up, too.
 //!
 //! The scans below are cut at the same rows, and a side of which only matching rows count is restricted to the rows
 //! that the other may have. The rule runs before DataFusion decides on sorts and repartitioning, and finds that none
@@ -34,7 +35,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use zip::RowZipExec;
 
-use crate::scan::{ArrayScanExec, RowRanges, split_points};
+use crate::scan::{ArrayScanExec, RowLookupExec, RowRanges, split_points};
 use crate::table::ROW;
 
 /// Replaces joins on `row`; see the module.
@@ -64,9 +65,12 @@ impl PhysicalOptimizerRule for RowJoin {
         let partitions = config.execution.target_partitions;
         let done = plan.transform_up(|plan| {
             let Some(join) = Join::of(&plan) else { return Ok(Transformed::no(plan)) };
-            let new = match join.replace(partitions)? {
+            let new = match join.of_rows(partitions)? {
                 Some(new) => Some(new),
-                None => lookup::replace(&join, &plan)?,
+                None => match lookup::replace(&join)? {
+                    Some(new) => Some(new),
+                    None => lookup::probe_with_array(&join, &plan)?,
+                },
             };
             Ok(new.map_or_else(|| Transformed::no(Arc::clone(&plan)), Transformed::yes))
         })?;
@@ -128,7 +132,8 @@ impl<'a> Join<'a> {
         Some(join)
     }
 
-    fn replace(&self, partitions: usize) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    /// The join of two sides' row numbers.
+    fn of_rows(&self, partitions: usize) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         let Some((left_key, right_key)) = keys(self.on) else { return Ok(None) };
         let left = Rows::of(self.left, left_key.index());
         let right = Rows::of(self.right, right_key.index());
@@ -151,21 +156,47 @@ impl<'a> Join<'a> {
             return Ok(None);
         }
         let paired = matches!(self.join_type, JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full);
-        let zip = paired && self.filter.is_none() && left.complete && right.complete && left.ranges == right.ranges;
-        let joined: Arc<dyn ExecutionPlan> = if zip {
-            Arc::new(RowZipExec::try_new(left_plan, right_plan, left_key, right_key, Arc::clone(&self.schema))?)
-        } else {
-            Arc::new(SortMergeJoinExec::try_new(
-                left_plan,
-                right_plan,
-                self.on.to_vec(),
-                self.filter.map(left_first).transpose()?,
-                self.join_type,
-                vec![SortOptions::new(false, false)],
-                self.null_equality,
-            )?)
-        };
-        self.project(joined, |column| column).map(Some)
+        let simple = self.filter.is_none() || self.join_type == JoinType::Inner;
+        let zip = paired && simple && left.complete && right.complete && left.ranges == right.ranges;
+        if zip {
+            return self.zip(left_plan, right_plan, left_key, right_key).map(Some);
+        }
+        let narrowed = Join { left: &left_plan, right: &right_plan, schema: Arc::clone(&self.schema), ..*self };
+        match lookup::replace(&narrowed)? {
+            Some(lookup) => Ok(Some(lookup)),
+            None => narrowed.merge().map(Some),
+        }
+    }
+
+    fn zip(
+        &self,
+        left: Arc<dyn ExecutionPlan>,
+        right: Arc<dyn ExecutionPlan>,
+        left_key: &Column,
+        right_key: &Column,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let width = left.schema().fields().len();
+        let zip = Arc::new(RowZipExec::try_new(left, right, left_key, right_key, Arc::clone(&self.schema))?);
+        match self.filter {
+            Some(filter) => {
+                let filtered = FilterExec::try_new(over_columns(filter, width, |column| column)?, zip)?;
+                self.project(Arc::new(filtered), |column| column)
+            }
+            None => self.project(zip, |column| column),
+        }
+    }
+
+    fn merge(&self) -> Result<Arc<dyn ExecutionPlan>> {
+        let merge = SortMergeJoinExec::try_new(
+            Arc::clone(self.left),
+            Arc::clone(self.right),
+            self.on.to_vec(),
+            self.filter.map(left_first).transpose()?,
+            self.join_type,
+            vec![SortOptions::new(false, false)],
+            self.null_equality,
+        )?;
+        self.project(Arc::new(merge), |column| column)
     }
 
     /// The columns that the join hands on, found where `place` says that they are in `joined`.
@@ -185,6 +216,17 @@ impl<'a> Join<'a> {
         });
         Ok(Arc::new(ProjectionExec::try_new(columns.collect::<Vec<_>>(), joined)?))
     }
+}
+
+/// A join's condition over the join's output instead of its two inputs, at the places that the columns have.
+fn over_columns(filter: &JoinFilter, left: usize, place: impl Fn(usize) -> usize) -> Result<Arc<dyn PhysicalExpr>> {
+    let expression = Arc::clone(filter.expression()).transform_up(|expr| {
+        let Some(column) = expr.downcast_ref::<Column>() else { return Ok(Transformed::no(expr)) };
+        let Some(of) = filter.column_indices().get(column.index()) else { return Ok(Transformed::no(expr)) };
+        let index = if of.side == JoinSide::Left { of.index } else { left + of.index };
+        Ok(Transformed::yes(Arc::new(Column::new(column.name(), place(index))) as _))
+    })?;
+    Ok(expression.data)
 }
 
 /// The same condition with its columns of the left side first: the merge join takes them to be in that order, which
@@ -243,6 +285,9 @@ impl<'a> Rows<'a> {
             }
             let column = filter.projection().as_ref().map_or(Some(column), |p| p.get(column).copied())?;
             Some(Self { complete: false, ..Self::of(filter.input(), column)? })
+        } else if let Some(lookup) = plan.downcast_ref::<RowLookupExec>() {
+            let column = lookup.origin(column)?;
+            Some(Self { complete: false, ..Self::of(lookup.input(), column)? })
         } else if let Some(zip) = plan.downcast_ref::<RowZipExec>() {
             let (side, column) = zip.origin(column);
             Self::of(if side == JoinSide::Left { zip.left() } else { zip.right() }, column)

@@ -11,6 +11,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Statistics, internal_err};
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput};
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
@@ -20,6 +21,7 @@ use futures::{StreamExt, stream};
 
 use super::ArrayScanExec;
 use super::stream::{Reader, batch_rows};
+use crate::table::ROW;
 
 /// A join on `row = key`: for every row of the input, the row of the array that its key names, read by position. There
 /// is no hash table, the array is never read as a whole, and nothing is held but a batch.
@@ -54,8 +56,13 @@ impl RowLookupExec {
         let schema = Arc::new(Schema::new_with_metadata(fields, before.metadata().clone()));
         // The input's columns stand where they stood, and rows keep their order.
         let order = input.output_ordering().map(|o| o.iter().cloned().collect::<Vec<_>>());
+        let mut equivalence = EquivalenceProperties::new_with_orderings(schema, order);
+        if !keep_unmatched && let Some(row) = row_column(&scan) {
+            let row = Column::new(ROW, before.fields().len() + row);
+            equivalence.add_equal_conditions(Arc::clone(&key), Arc::new(row))?;
+        }
         let properties = PlanProperties::new(
-            EquivalenceProperties::new_with_orderings(schema, order),
+            equivalence,
             input.output_partitioning().clone(),
             input.pipeline_behavior(),
             input.boundedness(),
@@ -63,6 +70,23 @@ impl RowLookupExec {
         let metrics = ExecutionPlanMetricsSet::new();
         Ok(Self { input, key, scan, keep_unmatched, properties: Arc::new(properties), metrics })
     }
+
+    /// The input.
+    pub(crate) fn input(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.input
+    }
+
+    /// The input's column that has the values of an output column, also for the array's `row`, which is the key.
+    pub(crate) fn origin(&self, column: usize) -> Option<usize> {
+        let Some(of_array) = column.checked_sub(self.input.schema().fields().len()) else { return Some(column) };
+        let is_key = !self.keep_unmatched && row_column(&self.scan) == Some(of_array);
+        is_key.then(|| self.key.downcast_ref::<Column>().map(Column::index))?
+    }
+}
+
+/// Where `row` is among a scan's columns.
+fn row_column(scan: &ArrayScanExec) -> Option<usize> {
+    scan.projection().iter().position(|&column| column == 0)
 }
 
 impl DisplayAs for RowLookupExec {

@@ -206,25 +206,25 @@ impl Analysis<'_> {
     }
 
     /// How rows, as the type they are cast to, compare with a value; `None` where that is not a plain comparison or
-    /// the cast of some row would fail.
+    /// the cast of some row could fail. That does not depend on the number of rows: a prepared statement decides about
+    /// its filters once, and reads later versions, too.
     fn order(&self, cast: Option<&DataType>, value: &ScalarValue) -> Option<Box<dyn Fn(u64) -> Ordering>> {
         let cast = cast.unwrap_or(&DataType::Int64);
         if value.data_type() != *cast {
             return None;
         }
-        let last = i128::from(self.rows.saturating_sub(1));
         Some(match *value {
             ScalarValue::Float64(Some(v)) => Box::new(move |r| (r as f64).total_cmp(&v)),
             ScalarValue::Float32(Some(v)) => Box::new(move |r| (r as f32).total_cmp(&v)),
             ScalarValue::Decimal128(Some(v), precision, scale) => {
                 let unit = 10_i128.checked_pow(u32::try_from(scale).ok()?)?;
                 let limit = 10_i128.checked_pow(u32::from(precision))?;
-                last.checked_mul(unit).filter(|&l| l < limit)?;
+                LAST_ROW.checked_mul(unit).filter(|&l| l < limit)?;
                 Box::new(move |r| (i128::from(r) * unit).cmp(&v))
             }
             ref value => {
                 let (v, max) = integer(value)?;
-                if last > max {
+                if max < LAST_ROW {
                     return None;
                 }
                 Box::new(move |r| i128::from(r).cmp(&v))
@@ -232,6 +232,9 @@ impl Analysis<'_> {
         })
     }
 }
+
+/// The largest row number that there can be.
+const LAST_ROW: i128 = i64::MAX as i128;
 
 /// One side of a comparison: the row, perhaps cast, or a value.
 #[derive(Debug, Clone)]
@@ -285,3 +288,6 @@ fn partition_point(rows: u64, before: impl Fn(u64) -> bool) -> u64 {
     }
     low
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,6 +58,7 @@ struct Batches {
     reader: Reader,
     schema: SchemaRef,
     batch_rows: u64,
+    backwards: bool,
     left: VecDeque<Range<u64>>,
     filters: Vec<LiveFilter>,
     baseline: BaselineMetrics,
@@ -93,6 +94,7 @@ impl Batches {
         Self {
             schema: scan.schema(),
             batch_rows: batch_rows(reader.row_bytes),
+            backwards: scan.backwards,
             left: scan.partition_rows(partition).ranges().iter().cloned().collect(),
             filters: scan.dynamic.iter().map(live).collect(),
             baseline: BaselineMetrics::new(&scan.metrics, partition),
@@ -131,7 +133,24 @@ impl Batches {
         count < SHORT_ROWS && count * self.reader.row_bytes < SHORT_BYTES
     }
 
+    /// The last run of the rows that are left.
+    fn last_piece(&mut self) -> Option<Piece> {
+        let range = self.left.back()?.clone();
+        let mut run = self.run(&(range.start.max(range.end.saturating_sub(self.batch_rows))..range.end));
+        while run.end < range.end {
+            run = self.run(&(run.end..range.end));
+        }
+        self.left.pop_back();
+        if range.start < run.start {
+            self.left.push_back(range.start..run.start);
+        }
+        Some(Piece::Run(run))
+    }
+
     fn next_piece(&mut self) -> Option<Piece> {
+        if self.backwards {
+            return self.last_piece();
+        }
         let first = self.run(self.left.front()?);
         let mut short = Vec::new();
         let mut rows = 0;

@@ -64,7 +64,7 @@ const PREDICATES: &[(&str, bool)] = &[
     ("row = CAST('12' AS BIGINT)", true),
     ("CAST(row AS INT) = 12", true),
     ("CAST(row AS DOUBLE) <= 3.5", true),
-    ("CAST(row AS DECIMAL(20, 2)) < 3.01", true),
+    ("CAST(row AS DECIMAL(30, 2)) < 3.01", true),
     ("CAST(row AS TINYINT) = 3", true),
     ("row IN (3, 4) AND value[1] > 3.5", false),
     ("(row = 3 AND value[1] > 0) OR row = 9", false),
@@ -161,6 +161,25 @@ async fn dynamic_filters_prune_while_scanning() {
     // A top-k operator tightens its filter with every batch.
     let sql = "SELECT row, value FROM big ORDER BY -row DESC LIMIT 3";
     assert_eq!(rows(&context, &format!("SELECT row FROM ({sql})")).await, ["0", "1", "2"]);
+}
+
+#[tokio::test]
+async fn the_last_rows_are_read_first_for_a_top_k_that_wants_them() {
+    for partitions in [1, 3] {
+        let context = context(&store(), partitions, true);
+        let sql = "SELECT row, value FROM big WHERE row < 19000 OR row = 19990 ORDER BY row DESC LIMIT 3";
+        assert_eq!(rows(&context, &format!("SELECT row FROM ({sql})")).await, ["19990", "18999", "18998"]);
+        let plan = run(&context, sql).await;
+        let (scan, metrics) = &scans(&plan)[0];
+        assert!(scan.backwards);
+        if partitions == 1 {
+            assert!(metric(metrics, "output_rows") < 20_000, "{metrics}");
+        }
+        let all: Vec<String> = (0..20_000).rev().map(|r| r.to_string()).collect();
+        assert_eq!(rows(&context, "SELECT row FROM label ORDER BY row DESC").await, all);
+        let window = "SELECT count(*) FROM (SELECT row, row_number() OVER (ORDER BY row DESC) AS n FROM big) WHERE n = 20000 - row";
+        assert_eq!(rows(&context, window).await, ["20000"]);
+    }
 }
 
 #[tokio::test]

@@ -1,26 +1,24 @@
-//! Joins of an array's `row` with keys that are no rows.
+//! Joins that read an array's rows by position.
 
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{JoinSide, JoinType};
 use datafusion::error::Result;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExec;
-use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 
-use super::{Join, Rows};
+use super::{Join, Rows, over_columns};
 use crate::scan::{ArrayScanExec, RowLookupExec};
 use crate::table::ROW;
 
 /// Replaces a join of which one side is an array's scan, by its `row`, with a look-up of rows where every row of the
 /// other side meets one of the array at most and no unmatched row of the array counts.
-pub(super) fn replace(join: &Join<'_>, plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+pub(super) fn replace(join: &Join<'_>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let sides = [
         (JoinSide::Left, join.left, join.left_key, join.right, join.right_key),
         (JoinSide::Right, join.right, join.right_key, join.left, join.left_key),
@@ -49,7 +47,7 @@ pub(super) fn replace(join: &Join<'_>, plan: &Arc<dyn ExecutionPlan>) -> Result<
         }
         return join.project(joined, place).map(Some);
     }
-    probe_with_array(join, plan)
+    Ok(None)
 }
 
 /// The scan, if a side is one and `key` is its `row`.
@@ -60,20 +58,12 @@ fn scan_by_row<'a>(side: &'a Arc<dyn ExecutionPlan>, key: &Arc<dyn PhysicalExpr>
     is_row.then_some(scan)
 }
 
-/// A join's condition over the join's output instead of its two inputs, at the places that the columns have.
-fn over_columns(filter: &JoinFilter, left: usize, place: impl Fn(usize) -> usize) -> Result<Arc<dyn PhysicalExpr>> {
-    let expression = Arc::clone(filter.expression()).transform_up(|expr| {
-        let Some(column) = expr.downcast_ref::<Column>() else { return Ok(Transformed::no(expr)) };
-        let Some(of) = filter.column_indices().get(column.index()) else { return Ok(Transformed::no(expr)) };
-        let index = if of.side == JoinSide::Left { of.index } else { left + of.index };
-        Ok(Transformed::yes(Arc::new(Column::new(column.name(), place(index))) as _))
-    })?;
-    Ok(expression.data)
-}
-
 /// `row IN (SELECT …)` and its kin, where the size of the subquery is not known: the subquery's keys are collected and
 /// the array is streamed past them, not the other way round.
-fn probe_with_array(join: &Join<'_>, plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+pub(super) fn probe_with_array(
+    join: &Join<'_>,
+    plan: &Arc<dyn ExecutionPlan>,
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let Some(hash) = plan.downcast_ref::<HashJoinExec>() else { return Ok(None) };
     if !matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark) {
         return Ok(None);

@@ -4,6 +4,15 @@ use crate::testing::{context, explain, sorted, store};
 
 /// Joins on row, and the operator that runs each.
 const JOINS: &[(&str, &str)] = &[
+    ("SELECT * FROM label l JOIN small s ON s.row = l.row WHERE l.value = 3 AND s.value > 100", "SortMergeJoinExec"),
+    (
+        "SELECT * FROM label l JOIN (SELECT * FROM small WHERE value > 50) s ON s.row = l.row JOIN (SELECT * FROM big WHERE value[1] > 3) b ON b.row = s.row",
+        "RowLookupExec",
+    ),
+    (
+        "SELECT * FROM (SELECT * FROM label WHERE value > 2) l JOIN (SELECT * FROM small WHERE value > 50) s ON s.row = l.row",
+        "SortMergeJoinExec",
+    ),
     ("SELECT b.row, b.value[1], l.value FROM big b JOIN label l ON b.row = l.row", "RowZipExec"),
     (
         "SELECT b.value[2], l.value FROM big b JOIN label l ON l.row = b.row WHERE b.row BETWEEN 100 AND 9000",
@@ -11,8 +20,8 @@ const JOINS: &[(&str, &str)] = &[
     ),
     ("SELECT * FROM label l JOIN small s USING (row)", "RowZipExec"),
     ("SELECT * FROM small s LEFT JOIN label l ON s.row = l.row", "RowZipExec"),
-    ("SELECT * FROM label l LEFT JOIN small s ON s.row = l.row", "SortMergeJoinExec"),
-    ("SELECT * FROM small s RIGHT JOIN label l ON s.row = l.row", "SortMergeJoinExec"),
+    ("SELECT * FROM label l LEFT JOIN small s ON s.row = l.row", "RowLookupExec"),
+    ("SELECT * FROM small s RIGHT JOIN label l ON s.row = l.row", "RowLookupExec"),
     ("SELECT * FROM label l FULL JOIN small s ON s.row = l.row", "SortMergeJoinExec"),
     ("SELECT * FROM label a FULL JOIN label b ON a.row = b.row", "RowZipExec"),
     (
@@ -20,8 +29,8 @@ const JOINS: &[(&str, &str)] = &[
         "SortMergeJoinExec",
     ),
     ("SELECT * FROM label l WHERE NOT EXISTS (SELECT 1 FROM small s WHERE s.row = l.row)", "SortMergeJoinExec"),
-    ("SELECT * FROM label l JOIN small s ON s.row = l.row WHERE l.value = 3", "SortMergeJoinExec"),
-    ("SELECT * FROM label l JOIN small s ON s.row = l.row AND s.value > l.value * 1000", "SortMergeJoinExec"),
+    ("SELECT * FROM label l JOIN small s ON s.row = l.row WHERE l.value = 3", "RowLookupExec"),
+    ("SELECT * FROM label l JOIN small s ON s.row = l.row AND s.value > l.value * 1000", "RowZipExec"),
     ("SELECT * FROM label l LEFT JOIN small s ON s.row = l.row AND s.value > l.value * 1000", "SortMergeJoinExec"),
     (
         "SELECT l.row, s.value, b.value[3] FROM label l JOIN small s ON s.row = l.row JOIN big b ON b.row = l.row",
@@ -29,11 +38,11 @@ const JOINS: &[(&str, &str)] = &[
     ),
     (
         "SELECT l.row, s.value, b.value[3] FROM big b JOIN label l ON b.row = l.row LEFT JOIN small s ON s.row = l.row",
-        "SortMergeJoinExec",
+        "RowLookupExec",
     ),
     (
         "SELECT l.row, s.value, t.value FROM label l LEFT JOIN small s ON s.row = l.row LEFT JOIN small t ON t.row = l.row",
-        "SortMergeJoinExec",
+        "RowLookupExec",
     ),
     ("SELECT l.row, s.value FROM label l JOIN small s ON s.row = l.row WHERE l.row IN (5, 2999, 3000)", "RowZipExec"),
     ("SELECT count(*) FROM label l JOIN small s ON s.row = l.row WHERE l.row > 5000", "RowZipExec"),
