@@ -2,5 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr, reason = "tests")]
 
+mod bad_input;
+mod cli;
+mod functions;
+mod memory;
+mod oracle;
 mod processes;
 mod structure;
