@@ -94,9 +94,10 @@ fn contents(store: &Path) -> Contents {
     for name in snapshot.arrays("public") {
         let array = snapshot.array(name.as_str()).unwrap();
         let fields = array.fields().to_vec();
-        let values = fields.iter().enumerate().map(|(i, field)| {
-            (format!("{field}"), ArraySource::read(&array, i, 0..array.rows()).unwrap().array)
-        });
+        let values = fields
+            .iter()
+            .enumerate()
+            .map(|(i, field)| (format!("{field}"), ArraySource::read(&array, i, 0..array.rows()).unwrap().array));
         arrays.insert(name, values.collect());
     }
     (snapshot.version(), arrays)

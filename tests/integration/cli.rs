@@ -89,7 +89,8 @@ fn the_readmes_session_works() {
     let appended = csv("SELECT * FROM append('embeddings', 'more.npy');");
     assert!(appended.lines().nth(1).is_some_and(|l| l.contains("10") && l.contains("6010")), "{appended}");
     assert_eq!(csv("SELECT count(*) AS n FROM embeddings"), "n\n6010\n");
-    let same = "SELECT count(*) AS n FROM embeddings a JOIN embeddings b ON b.row = a.row + 5990 WHERE a.value = b.value";
+    let same =
+        "SELECT count(*) AS n FROM embeddings a JOIN embeddings b ON b.row = a.row + 5990 WHERE a.value = b.value";
     assert_eq!(csv(same), "n\n10\n");
     csv("COPY embeddings TO 'embeddings.parquet';");
     assert_eq!(csv("SELECT count(*) AS n FROM 'embeddings.parquet'"), "n\n6010\n");
@@ -138,7 +139,10 @@ fn csv_and_json_are_exact() {
     assert_eq!(format("csv", VALUES), "i,d,s,n,v,b\n1,0.1,\"a\"\"b,c\",,\"[1.5, -2.0]\",true\n");
     let json: serde_json::Value = serde_json::from_str(&format("json", VALUES)).unwrap();
     assert_eq!(json, serde_json::json!([{"i": 1, "d": 0.1, "s": "a\"b,c", "n": null, "v": [1.5, -2.0], "b": true}]));
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&format("json", "SELECT 1 AS x WHERE false")).unwrap(), serde_json::json!([]));
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&format("json", "SELECT 1 AS x WHERE false")).unwrap(),
+        serde_json::json!([])
+    );
     let lines = format("ndjson", "SELECT 1 AS x UNION ALL SELECT 1");
     assert_eq!(lines, "{\"x\":1}\n{\"x\":1}\n");
     let tsv = format("tsv", "SELECT 1 AS x, 'a b' AS y");

@@ -35,7 +35,8 @@ fn every_function_has_a_section_in_the_docs() {
     }
     let headings: Vec<&str> = pages.lines().filter(|l| l.starts_with('#')).collect();
     for doc in function_docs() {
-        let found = headings.iter().any(|h| h.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|w| w == doc.name));
+        let found =
+            headings.iter().any(|h| h.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|w| w == doc.name));
         assert!(found, "no heading of docs/ names {}", doc.name);
         assert!(pages.contains(doc.signature), "docs/ lacks the signature {}", doc.signature);
         for alias in doc.aliases {
@@ -61,7 +62,8 @@ fn names_are_unique_sorted_and_described() {
 /// The functions in `information_schema.routines` of a session.
 fn registered(sql: &Sql, column: &str) -> BTreeSet<String> {
     let batch = sql.ok(&format!("SELECT DISTINCT {column} AS name FROM information_schema.routines"));
-    let names = datafusion::arrow::compute::cast(batch.column(0), &datafusion::arrow::datatypes::DataType::Utf8).unwrap();
+    let names =
+        datafusion::arrow::compute::cast(batch.column(0), &datafusion::arrow::datatypes::DataType::Utf8).unwrap();
     names.as_string::<i32>().iter().flatten().map(str::to_owned).collect()
 }
 

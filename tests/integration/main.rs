@@ -7,5 +7,6 @@ mod cli;
 mod functions;
 mod memory;
 mod oracle;
+mod order_by_distance;
 mod processes;
 mod structure;

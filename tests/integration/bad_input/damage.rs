@@ -69,7 +69,8 @@ fn a_damaged_log_is_an_error_that_names_the_entry() {
     let (middle, last) = (&entries[3], &entries[entries.len() - 1]);
     for entry in [middle, last] {
         let good = std::fs::read(entry).unwrap();
-        let mut damages = vec![good[..good.len() / 2].to_vec(), good[..good.len() - 1].to_vec(), vec![], b"garbage".to_vec()];
+        let mut damages =
+            vec![good[..good.len() / 2].to_vec(), good[..good.len() - 1].to_vec(), vec![], b"garbage".to_vec()];
         // One character of a value; one digit anywhere; one more byte.
         for at in [good.len() / 4, good.len() / 2, good.len() - 10] {
             let mut flipped = good.clone();
@@ -104,7 +105,8 @@ fn a_store_of_a_newer_format_is_refused() {
     let path = place.store().join("hyperslab.json");
     let good = std::fs::read_to_string(&path).unwrap();
     let mut json: serde_json::Value = serde_json::from_str(&good).unwrap();
-    let versions: Vec<String> = json.as_object().unwrap().iter().filter(|(_, v)| v.is_u64()).map(|(k, _)| k.clone()).collect();
+    let versions: Vec<String> =
+        json.as_object().unwrap().iter().filter(|(_, v)| v.is_u64()).map(|(k, _)| k.clone()).collect();
     let [key] = &versions[..] else { panic!("which number is the format's version? {good}") };
     json[key] = (json[key].as_u64().unwrap() + 1).into();
     let newer = json[key].to_string();
@@ -122,7 +124,8 @@ fn a_store_of_a_newer_format_is_refused() {
 fn a_missing_or_shortened_shard_is_an_error() {
     let place = Place::new();
     place.ok("CREATE TABLE big AS SELECT value FROM generate_series(1, 100000)");
-    let shards: Vec<PathBuf> = tree(&place.store()).into_iter().map(|f| f.0).filter(|p| p.extension().is_some_and(|e| e == "npy")).collect();
+    let shards: Vec<PathBuf> =
+        tree(&place.store()).into_iter().map(|f| f.0).filter(|p| p.extension().is_some_and(|e| e == "npy")).collect();
     let shard = shards.iter().max_by_key(|p| p.metadata().unwrap().len()).unwrap();
     let good = std::fs::read(shard).unwrap();
     for damage in [Some(good.len() / 2), Some(100), Some(0), None] {
@@ -175,7 +178,11 @@ fn a_store_that_may_not_be_written() {
                 std::fs::copy(hyperslab_binary(), &copy).unwrap();
             }
             command = Command::new(copy);
-            command.current_dir(place.folder.path()).args(["s.slab", "--format", "csv", "-c", sql]).uid(65534).gid(65534);
+            command
+                .current_dir(place.folder.path())
+                .args(["s.slab", "--format", "csv", "-c", sql])
+                .uid(65534)
+                .gid(65534);
         }
         command
     };
@@ -213,7 +220,10 @@ fn a_full_disk_during_append() {
     let sql = "INSERT INTO big SELECT value FROM generate_series(1, 3000000)";
     for blocks in [1, 64, 1024, 20_000] {
         let mut command = Command::new("sh");
-        command.current_dir(place.folder.path()).arg("-c").arg("trap '' XFSZ; ulimit -f $1 && exec \"$2\" s.slab -c \"$3\"");
+        command
+            .current_dir(place.folder.path())
+            .arg("-c")
+            .arg("trap '' XFSZ; ulimit -f $1 && exec \"$2\" s.slab -c \"$3\"");
         command.arg("sh").arg(blocks.to_string()).arg(hyperslab_binary()).arg(sql);
         place.refused(command, &format!("a limit of {blocks} blocks"), &["s.slab"]);
         assert!(before == contents(&place.store()), "{blocks}: something changed");

@@ -39,7 +39,15 @@ fn bad() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("magic", good[..6].to_vec(), "header"),
         ("cut_preamble", good[..9].to_vec(), "header"),
         ("cut_header", good[..40].to_vec(), "header"),
-        ("version_nine", { let mut b = good.clone(); b[6] = 9; b }, "version 9"),
+        (
+            "version_nine",
+            {
+                let mut b = good.clone();
+                b[6] = 9;
+                b
+            },
+            "version 9",
+        ),
         ("header_beyond_the_file", beyond, "header"),
         ("header_of_4_gib", endless, "header"),
         ("unterminated", unterminated, "header"),
@@ -84,7 +92,8 @@ fn no_bad_file_is_read() {
             format!("COPY (SELECT * FROM {from}) TO '{}'", place.path("out.npy").display()),
         ] {
             let message = sql.error(&statement);
-            let known = message.contains(&format!("{name}.npy")) && message.to_lowercase().contains(&word.to_lowercase());
+            let known =
+                message.contains(&format!("{name}.npy")) && message.to_lowercase().contains(&word.to_lowercase());
             assert!(known, "{statement}: neither {name}.npy nor {word:?} in: {message}");
             assert!(!place.path("out.npy").exists(), "{statement}: a file is left");
         }
