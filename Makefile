@@ -6,7 +6,8 @@ CARGO ?= cargo
 
 .PHONY: check fmt lint test slt slt-update doc docs examples bench venv deny install
 
-check: fmt-check lint doc test examples
+# The tests come last, so that their closing lines are the last thing to read.
+check: fmt-check lint doc examples test
 
 fmt:
 	$(CARGO) fmt $(if $(P),-p $(P),--all)
@@ -26,7 +27,12 @@ venv: .venv/stamp
 	  python3 -m venv .venv && .venv/bin/pip install --quiet --disable-pip-version-check --only-binary :all: -r tests/requirements.txt && touch $@; \
 	else echo "SKIPPED: no python3, so the checks against NumPy do not run"; fi
 
-test: venv
+# The binaries that tests and examples run as processes of their own.
+.PHONY: bins
+bins:
+	$(CARGO) build --workspace --bins
+
+test: venv bins
 	$(CARGO) test $(SELECT)
 
 slt:
@@ -42,8 +48,7 @@ doc:
 docs:
 	UPDATE_DOCS=1 $(CARGO) test -p hyperslab-datafusion -p hyperslab-cli --bins functions_page
 
-examples:
-	$(CARGO) build --workspace --bins
+examples: bins
 	sh examples/run.sh
 
 bench:
