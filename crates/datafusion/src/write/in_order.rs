@@ -18,6 +18,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, LogicalPlanBuilder,
 use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, OrderingRequirements, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::common::spawn_buffered;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -230,13 +231,9 @@ impl ExecutionPlan for InOrderExec {
         let partitions = input.output_partitioning().partition_count();
         let columns: Option<Vec<usize>> =
             (input.schema().fields().len() != self.visible).then(|| (0..self.visible).collect());
-        // A partition starts when the one before has ended.
-        let streams = futures::stream::iter(0..partitions).map(move |p| {
-            input.execute(p, Arc::clone(&context)).unwrap_or_else(|e| {
-                let failed = futures::stream::once(async move { Err(e) });
-                Box::pin(RecordBatchStreamAdapter::new(input.schema(), failed))
-            })
-        });
+        // All partitions run at once, a few batches ahead: a hash join probes none before each has read its build side.
+        let streams = (0..partitions).map(|p| Ok(spawn_buffered(input.execute(p, Arc::clone(&context))?, 2)));
+        let streams = futures::stream::iter(streams.collect::<Result<Vec<_>>>()?);
         let batches = streams.flatten().map(move |batch| match &columns {
             Some(columns) => Ok(batch?.project(columns)?),
             None => batch,
