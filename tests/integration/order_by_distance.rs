@@ -66,9 +66,10 @@ const SHAPES: &[(&str, bool)] = &[
         true,
     ),
     ("SELECT row FROM t WHERE row BETWEEN 100 AND 120 ORDER BY L2(value, [1,2,3]) LIMIT 30", true),
-    // The worst ones; another tie key; joins that multiply rows; a filter on the distance; aggregates; no limit.
-    ("SELECT row FROM t ORDER BY L2(value, [1,2,3]) DESC LIMIT 3", false),
-    ("SELECT row FROM t ORDER BY DOT(value, [1,2,3]) LIMIT 3", false),
+    // The worst ones.
+    ("SELECT row FROM t ORDER BY L2(value, [1,2,3]) DESC LIMIT 3", true),
+    ("SELECT row FROM t ORDER BY DOT(value, [1,2,3]) LIMIT 3", true),
+    // Another tie key; joins that multiply rows; a filter on the distance; aggregates; no limit.
     ("SELECT row FROM t ORDER BY L2(value, [1,2,3]), label LIMIT 3", false),
     ("SELECT row FROM t ORDER BY L2(value, [1,2,3]), row DESC LIMIT 3", false),
     ("SELECT row FROM t ORDER BY label, L2(value, [1,2,3]) LIMIT 3", false),

@@ -64,6 +64,12 @@ fn name(path: &Path) -> String {
 #[test]
 fn a_damaged_log_is_an_error_that_names_the_entry() {
     let place = Place::new();
+    // A checkpoint stands for the entries before it, which then are not read.
+    for (path, _) in tree(&place.store()) {
+        if name(&path).contains("checkpoint") {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
     let whole = contents(&place.store());
     let entries = entries(&place);
     let (middle, last) = (&entries[3], &entries[entries.len() - 1]);

@@ -70,6 +70,13 @@ fn copied_files_hold_every_value_in_the_order_of_the_rows() {
     sql.ok(&format!("COPY (SELECT id FROM t ORDER BY id DESC) TO {}", file("backwards.npy")));
     // The sort's key is not among the columns.
     sql.ok(&format!("COPY (SELECT vector FROM t ORDER BY id * 48271 % 200003) TO {}", file("hidden.npy")));
+    // Shapes come back from every format that carries them.
+    for format in ["parquet", "arrow"] {
+        sql.ok(&format!("CREATE TABLE {format} AS SELECT * FROM {}", file(&format!("all.{format}"))));
+        let array = |name: &str| sql.store().snapshot().unwrap().array(name).unwrap();
+        assert_eq!(array(format).fields(), array("t").fields());
+        assert_eq!(array(format).rows(), ROWS as u64);
+    }
     let check = include_str!("../../python/tables_check.py");
     println!("{}", run_python(&python, folder.path(), check, &[&ROWS.to_string()]));
 }

@@ -85,6 +85,10 @@ fn by_order(sql: &Sql, i: usize, metric: &str, k: &Value, hits: &[Value]) {
     let rows = batch.column(0).as_primitive::<Int64Type>().values().to_vec();
     let mut want: Vec<_> = hits.iter().filter(|h| h[0] == 1).collect();
     want.sort_by_key(|h| h[1].as_i64());
-    let want: Vec<i64> = want.iter().map(|h| h[2].as_i64().unwrap()).collect();
-    assert_eq!(rows, want, "case {i}, {metric}: {distance}");
+    // DataFusion's cosine_distance is NULL for a vector of zeros, and NULLs come last.
+    let nulls = sql.ok(&format!("SELECT row FROM x{i} WHERE {distance} IS NULL"));
+    let nulls = nulls.column(0).as_primitive::<Int64Type>().values().to_vec();
+    assert!(metric == "cosine" || nulls.is_empty());
+    let want: Vec<i64> = want.iter().map(|h| h[2].as_i64().unwrap()).filter(|row| !nulls.contains(row)).collect();
+    assert_eq!(rows[..want.len()], want, "case {i}, {metric}: {distance}");
 }

@@ -70,7 +70,7 @@ impl<'a> Column<'a> {
 
     /// Writes the value of a row.
     pub(crate) fn write(&self, row: usize, style: Style, out: &mut String) {
-        if self.array.is_null(row) {
+        if self.is_null(row) {
             out.push_str(if style == Style::Json { "null" } else { "NULL" });
         } else {
             self.write_value(row, style, style != Style::Json, out);
@@ -78,7 +78,8 @@ impl<'a> Column<'a> {
     }
 
     pub(crate) fn is_null(&self, row: usize) -> bool {
-        self.array.is_null(row)
+        // Arrow's untyped NULLs have no bitmap that says so.
+        self.array.is_null(row) || self.array.data_type().is_null()
     }
 
     /// `top`: not inside a list, where text needs no quotes.
@@ -128,7 +129,7 @@ impl<'a> Column<'a> {
     }
 
     fn write_item(&self, row: usize, style: Style, out: &mut String) {
-        if self.array.is_null(row) {
+        if self.is_null(row) {
             out.push_str("null");
         } else {
             self.write_value(row, style, false, out);
