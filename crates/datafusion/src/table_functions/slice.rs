@@ -38,8 +38,12 @@ fn plan(call: &mut Call<'_>) -> Result<LogicalPlan> {
 fn columns(table: &ArrayTable, name: &str, selection: &Selection, field: Option<&str>) -> Result<Vec<PositionColumn>> {
     let fields = table.source().fields();
     let rows = usize::try_from(table.source().rows()).unwrap_or(usize::MAX);
-    // Whether it fits one axis of any length.
-    let only_rows = selection.normalize(&[isize::MAX as usize]).is_ok();
+    // Whether it fits one axis of any length, and leaves a second one whole: `..., 3` is not about rows.
+    let any = isize::MAX as usize;
+    let only_rows = selection.normalize(&[any]).is_ok()
+        && selection.normalize(&[any, any]).is_ok_and(|s| {
+            s.axes.get(1).is_some_and(|axis| (axis.start, axis.step, axis.len, axis.dropped) == (0, 1, any, false))
+        });
     let mut columns = vec![PositionColumn::Row];
     let chosen = match (field, fields) {
         (Some(wanted), _) => Some(index_of(fields, wanted, name)?),

@@ -22,8 +22,7 @@ pub(crate) fn check_type(field: &FieldSpec, data_type: &DataType) -> Result<()> 
         return Ok(()); // an untyped NULL or parameter: its value decides
     }
     let (leaf, depth) = leaf_type(data_type);
-    let axes = axes(field);
-    if depth != axes.len() && !(depth == 1 && axes.len() > 1) {
+    if list_lengths(field, depth).is_none() {
         return plan_err!(
             "field {:?} holds {}, which {data_type} cannot become; {}",
             field.name(),
@@ -56,7 +55,6 @@ pub(crate) fn check_type(field: &FieldSpec, data_type: &DataType) -> Result<()> 
 /// # Errors
 /// A NULL, a wrong length, a value that does not fit: with field and row.
 pub(crate) fn convert(field: &FieldSpec, column: &ArrayRef, first_row: u64) -> Result<ArrayRef> {
-    let axes = axes(field);
     let rows = column.len();
     let place = Place { field, first_row };
     place.no_nulls(column, 1)?;
@@ -66,11 +64,9 @@ pub(crate) fn convert(field: &FieldSpec, column: &ArrayRef, first_row: u64) -> R
         return Ok(datafusion::arrow::array::new_empty_array(&arrow::data_type(field)));
     }
     let (_, depth) = leaf_type(column.data_type());
-    let whole = [axes.iter().product::<usize>()];
-    let expected = if depth == axes.len() { axes.as_slice() } else { &whole };
     let mut leaves = Arc::clone(column);
     let mut per_row = 1;
-    for &n in expected {
+    for n in list_lengths(field, depth).unwrap_or_default() {
         leaves = place.items(&leaves, n, per_row)?;
         per_row *= n;
         place.no_nulls(&leaves, per_row)?;
@@ -94,10 +90,19 @@ fn wrap(field: &FieldSpec, leaves: ArrayRef, rows: usize) -> Result<ArrayRef> {
     }
 }
 
-/// The axes of a row's value; a complex number has one more, of length 2.
-fn axes(field: &FieldSpec) -> Vec<usize> {
+/// The lengths that lists of `depth` levels must have, outermost first: one level per axis of the cell, or one for
+/// all of them together; a complex number is one more, of length 2, or also part of the one for all.
+fn list_lengths(field: &FieldSpec, depth: usize) -> Option<Vec<usize>> {
+    let cell = field.cell();
     let pair = matches!(field.dtype(), DType::Complex64 | DType::Complex128).then_some(2);
-    field.cell().iter().copied().chain(pair).collect()
+    let (elements, all) = (field.elements(), cell.len() + usize::from(pair.is_some()));
+    if depth == all {
+        Some(cell.iter().copied().chain(pair).collect())
+    } else if !cell.is_empty() && depth == 1 + usize::from(pair.is_some()) {
+        Some([elements].into_iter().chain(pair).collect())
+    } else {
+        (depth == 1 && all > 1).then(|| vec![elements * pair.unwrap_or(1)])
+    }
 }
 
 fn component_type(dtype: DType) -> DataType {
@@ -303,6 +308,19 @@ mod tests {
         let good = convert(&f, &lists.slice(1, 1), 0).unwrap();
         assert_eq!(good.data_type(), &arrow::data_type(&f));
         assert_eq!(good.as_fixed_size_list().values().as_primitive::<Float32Type>().values(), &[3.0, 4.0]);
+        // A tensor of complex numbers is as flat as Arrow has it.
+        let tensor = field(DType::Complex64, &[2, 3]);
+        let zeros = datafusion::arrow::array::new_empty_array(&arrow::data_type(&tensor));
+        assert!(check_type(&tensor, zeros.data_type()).is_ok());
+        let pairs = Arc::new(FixedSizeListArray::new(
+            Arc::new(Field::new("complex", DataType::Float32, false)),
+            2,
+            Arc::new(datafusion::arrow::array::Float32Array::from_iter_values((0..12_u8).map(f32::from))),
+            None,
+        ));
+        let item = Arc::new(Field::new("item", pairs.data_type().clone(), false));
+        let cells: ArrayRef = Arc::new(FixedSizeListArray::new(item, 6, pairs, None));
+        assert_eq!(convert(&tensor, &cells, 0).unwrap().as_ref(), cells.as_ref());
         // Complex numbers are pairs.
         let c = convert(&field(DType::Complex64, &[]), &lists.slice(0, 2), 0).unwrap();
         assert_eq!(c.data_type(), &arrow::element_type(DType::Complex64));
