@@ -75,7 +75,7 @@ const SHAPES: &[(&str, bool)] = &[
     ("SELECT row FROM t ORDER BY label, L2(value, [1,2,3]) LIMIT 3", false),
     ("SELECT t.row, q.label FROM t JOIN q ON t.label = q.label ORDER BY L2(t.value, [1,2,3]), t.row LIMIT 3", false),
     ("SELECT row FROM t ORDER BY L2(value, value) + row LIMIT 3", false),
-    ("SELECT label, min(L2(value, [1,2,3])) FROM t GROUP BY label ORDER BY 2 LIMIT 2", false),
+    ("SELECT label, min(L2(value, [1,2,3])) AS m FROM t GROUP BY label ORDER BY 2 LIMIT 2", false),
     ("SELECT row FROM t ORDER BY L2(value, [1,2,3])", false),
     ("SELECT row FROM t ORDER BY L2(value, [random(),2,3]) LIMIT 0", false),
 ];

@@ -83,6 +83,24 @@ impl Selection {
         }
     }
 
+    /// What the selection says of the first of `axes` axes, as a selection of that axis alone. Messages still show the
+    /// whole text.
+    ///
+    /// ```
+    /// use hyperslab_core::Selection;
+    /// let selection = Selection::parse("..., 2, 3")?;
+    /// assert_eq!(selection.first_axis(2).normalize(&[5])?.axes[0].start, 2);
+    /// assert_eq!(selection.first_axis(3).normalize(&[5])?.shape(), [5]);
+    /// # Ok::<(), hyperslab_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn first_axis(&self, axes: usize) -> Self {
+        let named = self.items.iter().filter(|i| i.kind != ItemKind::Ellipsis).count();
+        // With every axis named, an ellipsis stands for none.
+        let first = self.items.iter().find(|i| named < axes || i.kind != ItemKind::Ellipsis);
+        Self { text: self.text.clone(), items: first.copied().into_iter().collect() }
+    }
+
     /// Holds the selection against a shape, by NumPy's rules.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ fn values_that_do_not_fit_their_field() {
     std::fs::write(place.path("gap.csv"), "value,b\n1,1\n,2\n").unwrap();
     place.fails("INSERT INTO n SELECT value FROM 'text.csv'", &["value", "int64"]);
     place.fails("INSERT INTO n SELECT value FROM 'words.csv'", &["value", "int64"]);
-    place.fails("SELECT * FROM append('n', 'words.csv')", &["value"]);
+    place.fails("SELECT * FROM append('n', (SELECT * FROM 'words.csv'))", &["value", "int64"]);
     place.fails("CREATE TABLE x AS SELECT value FROM 'words.csv'", &["value", "text"]);
     place.fails("INSERT INTO n SELECT 1.5::DOUBLE", &["value", "1.5"]);
     place.fails("INSERT INTO n VALUES (9223372036854775808)", &["value"]);
@@ -84,7 +84,7 @@ fn searches() {
         ("", &["top_k("]),
         ("'v', [1, 2, 3], 2, 'l2', 'value', 1, 2, 3, 4, 5", &["top_k("]),
         ("'v', [1, 2, 3], filter => 'nothing = 3'", &["nothing"]),
-        ("'v', [1, 2, 3], filter => 'row >'", &["filter"]),
+        ("'v', [1, 2, 3], filter => 'row >'", &["syntax"]),
     ] {
         place.fails(&format!("SELECT * FROM top_k({arguments})"), named);
     }
@@ -153,7 +153,6 @@ fn names_and_clauses() {
         ("SELECT * FROM append('v', 'v', extra => 1)", &["extra"]),
         ("COPY nowhere TO 'x.npy'", &["nowhere"]),
         ("COPY m TO 'x.npy'", &["npy", "select one"]),
-        ("COPY v TO 'no/such/folder/x.npy'", &["no/such/folder"]),
         ("COPY v TO 'x.unknown'", &["unknown"]),
         ("COPY (SELECT 'text' AS value) TO 'x.npy'", &["value"]),
         ("COPY (SELECT NULL::INT AS value) TO 'x.npy'", &["value", "NULL"]),

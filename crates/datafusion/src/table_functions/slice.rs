@@ -31,11 +31,17 @@ fn plan(call: &mut Call<'_>) -> Result<LogicalPlan> {
     let Some(text) = call.text("slice")? else { return call.misused("the argument slice is missing") };
     let selection = Selection::parse(&text).map_err(to_datafusion)?;
     let field = call.text("field")?;
-    let columns = columns(&table, &array.name, &selection, field.as_deref())?;
-    Positions::plan(super::call::bare_scan(&table)?, Rows::Slice(selection), columns)
+    let (columns, axes) = columns(&table, &array.name, &selection, field.as_deref())?;
+    Positions::plan(super::call::bare_scan(&table)?, Rows::Slice(selection.first_axis(axes)), columns)
 }
 
-fn columns(table: &ArrayTable, name: &str, selection: &Selection, field: Option<&str>) -> Result<Vec<PositionColumn>> {
+/// The output's columns, and the number of axes that the slice is held against.
+fn columns(
+    table: &ArrayTable,
+    name: &str,
+    selection: &Selection,
+    field: Option<&str>,
+) -> Result<(Vec<PositionColumn>, usize)> {
     let fields = table.source().fields();
     let rows = usize::try_from(table.source().rows()).unwrap_or(usize::MAX);
     // Whether it fits one axis of any length, and leaves a second one whole: `..., 3` is not about rows.
@@ -61,14 +67,14 @@ fn columns(table: &ArrayTable, name: &str, selection: &Selection, field: Option<
         selection.normalize(&[rows]).map_err(to_datafusion)?;
         let whole = fields.iter().cloned().enumerate();
         columns.extend(whole.map(|(index, spec)| PositionColumn::Field { index, spec, cells: None }));
-        return Ok(columns);
+        return Ok((columns, 1));
     };
     let Some(stored) = fields.get(chosen) else { return plan_err!("{name} has no fields") };
     let shape: Vec<usize> = std::iter::once(rows).chain(stored.cell().iter().copied()).collect();
     let normal = selection.normalize(&shape).map_err(to_datafusion)?;
     let (spec, cells) = Cells::of(stored, normal.axes.get(1..).unwrap_or_default()).map_err(to_datafusion)?;
     columns.push(PositionColumn::Field { index: chosen, spec, cells });
-    Ok(columns)
+    Ok((columns, shape.len()))
 }
 
 fn index_of(fields: &[FieldSpec], wanted: &str, array: &str) -> Result<usize> {

@@ -101,26 +101,10 @@ impl PositionsExec {
     }
 }
 
-/// The rows of a slice; the other axes were held against the cells when the statement was planned.
+/// The rows of a slice of the first axis.
 fn row_axis(selection: &Selection, source: &dyn ArraySource) -> Result<AxisSelection> {
     let rows = usize::try_from(source.rows()).unwrap_or(usize::MAX);
-    // However many axes are named, one of the fields has them all.
-    let mut error = match selection.normalize(&[rows]) {
-        Ok(normal) => return first_axis(&normal.axes),
-        Err(e) => e,
-    };
-    for field in source.fields() {
-        let shape: Vec<usize> = std::iter::once(rows).chain(field.cell().iter().copied()).collect();
-        match selection.normalize(&shape) {
-            Ok(normal) => return first_axis(&normal.axes),
-            Err(e) => error = e,
-        }
-    }
-    Err(to_datafusion(error))
-}
-
-fn first_axis(axes: &[AxisSelection]) -> Result<AxisSelection> {
-    match axes.first() {
+    match selection.normalize(&[rows]).map_err(to_datafusion)?.axes.first() {
         Some(axis) => Ok(*axis),
         None => internal_err!("a slice has no axis"),
     }
