@@ -60,13 +60,10 @@ fn memory_is_bounded_by_the_work_in_flight() {
     for (store, sql) in [
         ("s.slab", "CREATE TABLE zeros AS SELECT * FROM 'zeros.npy'"),
         ("s.slab", "COPY zeros TO 'zeros.parquet'"),
-        ("s.slab", "DROP TABLE zeros"),
         (":memory:", "COPY (SELECT value FROM 'zeros.npy') TO 'copy.npy'"),
     ] {
         let peak = peak(folder.path(), store, sql);
         assert!(peak < LIMIT, "{sql}: {} MiB of anonymous memory", peak >> 20);
-        for file in ["copy.npy", "zeros.parquet"] {
-            let _ = std::fs::remove_file(folder.path().join(file));
-        }
+        let _ = std::fs::remove_file(folder.path().join("zeros.parquet"));
     }
 }

@@ -20,6 +20,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::common::spawn_buffered;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
+use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -231,15 +232,34 @@ impl ExecutionPlan for InOrderExec {
         let partitions = input.output_partitioning().partition_count();
         let columns: Option<Vec<usize>> =
             (input.schema().fields().len() != self.visible).then(|| (0..self.visible).collect());
-        // All partitions run at once, a few batches ahead: a hash join probes none before each has read its build side.
-        let streams = (0..partitions).map(|p| Ok(spawn_buffered(input.execute(p, Arc::clone(&context))?, 2)));
-        let streams = futures::stream::iter(streams.collect::<Result<Vec<_>>>()?);
-        let batches = streams.flatten().map(move |batch| match &columns {
+        let batches = if waits_for_all(&input)? {
+            let streams = (0..partitions).map(|p| Ok(spawn_buffered(input.execute(p, Arc::clone(&context))?, 2)));
+            futures::stream::iter(streams.collect::<Result<Vec<_>>>()?).flatten().boxed()
+        } else {
+            // A partition starts when the one before has ended: scans of files hand their work to whoever asks first.
+            let streams = futures::stream::iter(0..partitions).map(move |p| {
+                input.execute(p, Arc::clone(&context)).unwrap_or_else(|e| {
+                    let failed = futures::stream::once(async move { Err(e) });
+                    Box::pin(RecordBatchStreamAdapter::new(input.schema(), failed))
+                })
+            });
+            streams.flatten().boxed()
+        };
+        let batches = batches.map(move |batch| match &columns {
             Some(columns) => Ok(batch?.project(columns)?),
             None => batch,
         });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
     }
+}
+
+/// Whether a partition of a plan gives no row before every other one was started too: a hash join of partitions probes
+/// none before each has read its build side, so reading them one by one would wait for ever.
+fn waits_for_all(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+    plan.exists(|node| {
+        let join = node.downcast_ref::<HashJoinExec>();
+        Ok(join.is_some_and(|j| *j.partition_mode() == PartitionMode::Partitioned))
+    })
 }
 
 /// Below an [`InOrderExec`] that reads partition after partition, nothing may deal rows out or take them as they come:
