@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::common::display::{PlanType, ToStringifiedPlan};
 use datafusion::common::{Result, SchemaReference, TableReference, not_impl_err, plan_err};
-use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
+use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement as PlanStatement};
 use datafusion::sql::parser::{CopyToSource, ExplainStatement, Statement as Parsed};
 use datafusion::sql::planner::object_name_to_table_reference;
 use datafusion::sql::sqlparser::ast::{
@@ -22,6 +22,7 @@ mod create_table;
 mod drop;
 mod insert;
 mod schema;
+mod unplanned;
 
 /// Plans a statement; nothing is changed before the plan is executed.
 pub(crate) async fn plan(frame: &Frame, parsed: Parsed) -> Result<LogicalPlan> {
@@ -29,6 +30,7 @@ pub(crate) async fn plan(frame: &Frame, parsed: Parsed) -> Result<LogicalPlan> {
         Parsed::Explain(explain) => Box::pin(explained(frame, explain)).await,
         Parsed::CopyTo(copy) => copy::plan(frame, copy).await,
         Parsed::Statement(mut sql) => {
+            unplanned::refuse(&sql)?;
             let _ = VisitMut::visit(sql.as_mut(), &mut TextVectors);
             plan_sql(frame, *sql).await
         }
@@ -64,7 +66,10 @@ async fn plan_sql(frame: &Frame, sql: Sql) -> Result<LogicalPlan> {
         }
         sql => {
             refuse_edits(frame, &sql)?;
-            to_datafusion_plan(frame, sql).await
+            match to_datafusion_plan(frame, sql).await? {
+                LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => create_table::select_into(frame, create),
+                plan => Ok(plan),
+            }
         }
     }
 }
@@ -160,11 +165,15 @@ impl Frame {
 
     /// The name in the store that a table's name means, whether or not there is an array; none for another catalog.
     pub(crate) fn store_name(&self, name: &ObjectName) -> Result<Option<ArrayName>> {
-        let reference: TableReference = object_name_to_table_reference(name.clone(), self.normalizes())?;
+        Ok(self.resolve(object_name_to_table_reference(name.clone(), self.normalizes())?))
+    }
+
+    /// The same of a name that is normalized already.
+    pub(crate) fn resolve(&self, reference: TableReference) -> Option<ArrayName> {
         let defaults = &self.state.config_options().catalog;
         let resolved = reference.resolve(&defaults.default_catalog, &defaults.default_schema);
         let ours = resolved.catalog.as_ref() == CATALOG;
-        Ok(ours.then(|| ArrayName::new(resolved.schema.as_ref(), resolved.table.as_ref())))
+        ours.then(|| ArrayName::new(resolved.schema.as_ref(), resolved.table.as_ref()))
     }
 
     /// The array of that name in this statement's version.

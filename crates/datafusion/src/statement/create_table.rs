@@ -1,7 +1,7 @@
 //! CREATE TABLE of columns, and CREATE TABLE AS a query, streamed.
 
 use datafusion::common::{Result, not_impl_err, plan_err};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
     ColumnDef, CreateTable, CreateTableOptions, Expr as SqlExpr, HiveDistributionStyle, SqlOption, Statement as Sql,
@@ -25,10 +25,7 @@ pub(super) async fn plan(frame: &Frame, create: CreateTable) -> Result<LogicalPl
         return super::to_datafusion_plan(frame, Sql::CreateTable(create)).await;
     };
     let Parts { columns, query, options, if_exists } = parts(create)?;
-    frame.check_writable(CREATE)?;
-    if frame.catalog.store_schema(&name.schema).session_table(&name.name).is_some() {
-        return plan_err!("there is a view or external table {name} in this session; drop it or choose another name");
-    }
+    check_name(frame, &name)?;
     match query {
         None => {
             let fields = columns.iter().map(|c| column(frame, c)).collect::<Result<Vec<_>>>()?;
@@ -45,6 +42,26 @@ pub(super) async fn plan(frame: &Frame, create: CreateTable) -> Result<LogicalPl
             create_as(frame, name, input, options, if_exists)
         }
     }
+}
+
+/// `SELECT … INTO name`: DataFusion plans it as a table in memory, which it must not become unseen.
+pub(super) fn select_into(frame: &Frame, create: CreateMemoryTable) -> Result<LogicalPlan> {
+    match frame.resolve(create.name.clone()) {
+        Some(name) => {
+            check_name(frame, &name)?;
+            let input = std::sync::Arc::unwrap_or_clone(create.input);
+            create_as(frame, name, input, ArrayOptions::default(), IfExists::Fail)
+        }
+        None => Ok(LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create))),
+    }
+}
+
+fn check_name(frame: &Frame, name: &ArrayName) -> Result<()> {
+    frame.check_writable(CREATE)?;
+    if frame.catalog.store_schema(&name.schema).session_table(&name.name).is_some() {
+        return plan_err!("there is a view or external table {name} in this session; drop it or choose another name");
+    }
+    Ok(())
 }
 
 fn create_as(

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, GenericListArray, OffsetSizeTrait,
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, GenericListArray, OffsetSizeTrait, new_empty_array,
 };
 use datafusion::arrow::compute::kernels::cmp::not_distinct;
 use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
@@ -61,7 +61,7 @@ pub(crate) fn convert(field: &FieldSpec, column: &ArrayRef, first_row: u64) -> R
     check_type(field, column.data_type())?;
     // An empty column of an untyped NULL has no lists to walk.
     if rows == 0 {
-        return Ok(datafusion::arrow::array::new_empty_array(&arrow::data_type(field)));
+        return Ok(new_empty_array(&arrow::data_type(field)));
     }
     let (_, depth) = leaf_type(column.data_type());
     let mut leaves = Arc::clone(column);
@@ -206,6 +206,9 @@ impl Place<'_> {
         let target = component_type(self.field.dtype());
         if *values.data_type() == target {
             return Ok(Arc::clone(values));
+        }
+        if values.is_empty() {
+            return Ok(new_empty_array(&target)); // an empty list has no type that could be cast
         }
         let values = match values.data_type() {
             DataType::Dictionary(_, value) => &cast(values, value)?,

@@ -21,6 +21,7 @@ use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::common::spawn_buffered;
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
+use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -309,11 +310,13 @@ fn in_sequence(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         if let Some(r) = node.downcast_ref::<RepartitionExec>() {
             return Ok(Transformed::yes(Arc::clone(r.input())));
         }
-        if let Some(c) = node.downcast_ref::<CoalescePartitionsExec>()
-            && c.fetch().is_none()
-        {
+        if let Some(c) = node.downcast_ref::<CoalescePartitionsExec>() {
             let visible = c.schema().fields().len();
-            return Ok(Transformed::yes(Arc::new(InOrderExec::with_ordering(Arc::clone(c.input()), visible, None)?)));
+            let rows = Arc::new(InOrderExec::with_ordering(Arc::clone(c.input()), visible, None)?);
+            return Ok(Transformed::yes(match c.fetch() {
+                Some(n) => Arc::new(GlobalLimitExec::new(rows, 0, Some(n))),
+                None => rows,
+            }));
         }
         Ok(Transformed::no(node))
     });
