@@ -80,7 +80,7 @@ fn vectors(path: &Path) -> Store {
 }
 
 fn session(store: &Store) -> Session {
-    Session::new(store.clone(), SessionOptions { target_partitions: Some(THREADS) })
+    Session::new(store.clone(), SessionOptions { target_partitions: Some(THREADS), ..SessionOptions::default() })
 }
 
 fn scan(criterion: &mut Criterion, runtime: &Runtime, store: &Store, folder: &Path) {

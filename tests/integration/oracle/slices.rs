@@ -11,10 +11,7 @@ use super::{quoted, seed};
 
 const CASES: usize = 300;
 
-fn slice<T: Element>(array: &Array, selection: &Selection) -> hyperslab::Result<(Vec<u64>, Vec<u8>)>
-where
-    T: ToBytes,
-{
+fn slice<T: Element + ToBytes>(array: &Array, selection: &Selection) -> hyperslab::Result<(Vec<u64>, Vec<u8>)> {
     let got = array.field("value")?.slice::<T>(selection)?;
     Ok((got.shape().iter().map(|&n| n as u64).collect(), got.iter().flat_map(|v| v.bytes()).collect()))
 }
