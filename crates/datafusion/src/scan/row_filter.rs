@@ -214,8 +214,9 @@ impl Analysis<'_> {
             return None;
         }
         Some(match *value {
-            ScalarValue::Float64(Some(v)) => Box::new(move |r| (r as f64).total_cmp(&v)),
-            ScalarValue::Float32(Some(v)) => Box::new(move |r| (r as f32).total_cmp(&v)),
+            // Adding 0 makes -0 equal to row 0. NaN is above every row.
+            ScalarValue::Float64(Some(v)) => Box::new(move |r| (r as f64).total_cmp(&(v + 0.0))),
+            ScalarValue::Float32(Some(v)) => Box::new(move |r| (r as f32).total_cmp(&(v + 0.0))),
             ScalarValue::Decimal128(Some(v), precision, scale) => {
                 let unit = 10_i128.checked_pow(u32::try_from(scale).ok()?)?;
                 let limit = 10_i128.checked_pow(u32::from(precision))?;
