@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::ast::Expr;
-use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect};
+use datafusion::sql::sqlparser::dialect::{Dialect, GenericDialect, Precedence};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
@@ -49,6 +49,14 @@ impl Dialect for HyperslabDialect {
 
     fn is_identifier_part(&self, ch: char) -> bool {
         self.0.is_identifier_part(ch)
+    }
+
+    // Distance operators bind like every operator of PostgreSQL's that is no comparison: tighter than comparisons.
+    fn get_next_precedence(&self, parser: &Parser<'_>) -> Option<std::result::Result<u8, ParserError>> {
+        match parser.peek_token_ref().token {
+            Token::Spaceship | Token::CustomBinaryOperator(_) => Some(Ok(self.prec_value(Precedence::Pipe))),
+            _ => None,
+        }
     }
 
     fn supports_table_versioning(&self) -> bool {

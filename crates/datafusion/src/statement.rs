@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::common::display::{PlanType, ToStringifiedPlan};
 use datafusion::common::{Result, SchemaReference, TableReference, not_impl_err, plan_err};
-use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement as PlanStatement};
+use datafusion::logical_expr::{DdlStatement, LogicalPlan, Prepare, Statement as PlanStatement};
 use datafusion::sql::parser::{CopyToSource, ExplainStatement, Statement as Parsed};
 use datafusion::sql::planner::object_name_to_table_reference;
 use datafusion::sql::sqlparser::ast::{
@@ -66,12 +66,23 @@ async fn plan_sql(frame: &Frame, sql: Sql) -> Result<LogicalPlan> {
         }
         sql => {
             refuse_edits(frame, &sql)?;
+            let untyped = matches!(&sql, Sql::Prepare { data_types, .. } if data_types.is_empty());
             match to_datafusion_plan(frame, sql).await? {
                 LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => create_table::select_into(frame, create),
+                LogicalPlan::Statement(PlanStatement::Prepare(prepare)) if untyped => all_types_or_none(prepare),
                 plan => Ok(plan),
             }
         }
     }
+}
+
+/// DataFusion drops the parameters whose types it cannot infer, and then misses them: without types each EXECUTE brings
+/// its own.
+fn all_types_or_none(mut prepare: Prepare) -> Result<LogicalPlan> {
+    if prepare.fields.len() != prepare.input.get_parameter_names()?.len() {
+        prepare.fields.clear();
+    }
+    Ok(LogicalPlan::Statement(PlanStatement::Prepare(prepare)))
 }
 
 /// What DataFusion's planner makes of a statement.

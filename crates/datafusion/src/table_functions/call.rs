@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::catalog::{CatalogProviderList, TableProvider};
 use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
-use datafusion::common::{Column, DFSchema, Result, ScalarValue, TableReference, plan_err};
+use datafusion::common::{Column, DFSchema, Result, ScalarValue, TableReference, exec_err, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::planner::RelationPlannerContext;
 use datafusion::logical_expr::{Expr, Limit, LogicalPlan, LogicalPlanBuilder};
@@ -211,6 +211,16 @@ impl<'a> Call<'a> {
         if self.context.sql_to_expr(expr.clone(), &DFSchema::empty()).is_ok_and(|e| e.contains_outer()) {
             return self.refused_correlation();
         }
+        // Beside a comma, without LATERAL, the other tables are not in sight.
+        let (catalog, schema, _) = self.resolve(&TableReference::parse_str(name));
+        let known = self.catalogs.catalog(&catalog).and_then(|c| c.schema(&schema)).is_some();
+        if matches!(expr, ast::Expr::CompoundIdentifier(_)) && !known {
+            return plan_err!(
+                "{}: there is no array or table {name:?}, and a table function's argument cannot refer to another \
+                 table yet",
+                self.name()
+            );
+        }
         self.unknown(name)
     }
 
@@ -262,14 +272,14 @@ impl<'a> Call<'a> {
         (resolved.catalog.to_string(), resolved.schema.to_string(), resolved.table.to_string())
     }
 
-    /// A table of the session's catalogs. Planning cannot wait, so that tables of catalogs that must be waited for are
-    /// not found; arrays never are among them.
+    /// A table of the session's catalogs. Arrays are there at once; what has to be opened first, such as a Parquet file,
+    /// is waited for.
     fn look_up(&self, reference: &TableReference) -> Result<Option<Arc<dyn TableProvider>>> {
         let (catalog, schema, table) = self.resolve(reference);
-        let schema = self.catalogs.catalog(&catalog).and_then(|c| c.schema(&schema));
-        match schema.and_then(|s| s.table(&table).now_or_never()) {
+        let Some(schema) = self.catalogs.catalog(&catalog).and_then(|c| c.schema(&schema)) else { return Ok(None) };
+        match schema.table(&table).now_or_never() {
             Some(found) => found,
-            None => Ok(None),
+            None => wait(schema.table(&table)),
         }
     }
 
@@ -282,6 +292,16 @@ impl<'a> Call<'a> {
         let hint = if known.is_empty() { String::new() } else { format!("; did you mean {}?", known.join(", ")) };
         plan_err!("{}: there is no array or table {name:?}{hint}", self.name())
     }
+}
+
+/// Waits for what planning, which is not async, cannot: in a thread and a runtime of its own, since the caller's must not
+/// be blocked on itself.
+fn wait<T: Send>(future: impl Future<Output = Result<T>> + Send) -> Result<T> {
+    let run = || tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future);
+    std::thread::scope(|scope| match scope.spawn(run).join() {
+        Ok(result) => result,
+        Err(_) => exec_err!("the thread that opens a table ended early"),
+    })
 }
 
 fn similarity(a: &str, b: &str) -> f64 {
