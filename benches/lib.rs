@@ -1,6 +1,7 @@
 //! What the benches share: data, floors, and the table of ratios.
 
 use std::path::Path;
+use std::time::SystemTime;
 
 /// Numbers in -1..1 that are the same in every run.
 pub fn noise(n: usize) -> Vec<f32> {
@@ -37,12 +38,15 @@ fn sum_chunk(chunk: &[f32]) -> f32 {
     lanes.iter().sum::<f32>() + tail
 }
 
-/// The mean time in nanoseconds that criterion measured for `group/name` in this run.
+/// The median time in nanoseconds that criterion measured for `group/name` since `start`.
 ///
 /// # Errors
-/// When criterion left no estimate, for example because a filter skipped the bench.
-pub fn mean(folder: &Path, group: &str, name: &str) -> std::io::Result<f64> {
+/// When criterion left no estimate in this run, for example because a filter skipped the bench.
+pub fn median(folder: &Path, group: &str, name: &str, start: SystemTime) -> std::io::Result<f64> {
     let file = folder.join(group).join(name).join("new/estimates.json");
+    if std::fs::metadata(&file)?.modified()? < start {
+        return Err(std::io::Error::other("the estimate is of an earlier run"));
+    }
     let estimates: serde_json::Value = serde_json::from_slice(&std::fs::read(file)?)?;
     estimates["median"]["point_estimate"].as_f64().ok_or_else(|| std::io::Error::other("no estimate"))
 }

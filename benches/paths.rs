@@ -9,14 +9,14 @@ use std::fs::File;
 use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use criterion::Criterion;
 use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use hyperslab::{ArrayOptions, DType, Durability, FieldSpec, OpenOptions, Session, SessionOptions, Store};
-use hyperslab_benches::{mean, noise, sum};
+use hyperslab_benches::{median, noise, sum};
 use tokio::runtime::Runtime;
 
 const ROWS: usize = 1_000_000;
@@ -37,6 +37,7 @@ const RATIOS: &[(&str, &str, &str, &str, &str)] = &[
 ];
 
 fn main() {
+    let start = SystemTime::now();
     let mut criterion = Criterion::default()
         .sample_size(20)
         .warm_up_time(Duration::from_secs(1))
@@ -50,10 +51,10 @@ fn main() {
     append(&mut criterion, folder.path());
     open(&mut criterion, folder.path());
     criterion.final_summary();
-    print_ratios();
+    print_ratios(start);
 }
 
-fn print_ratios() {
+fn print_ratios(start: SystemTime) {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target"),
         std::path::PathBuf::from,
@@ -61,7 +62,7 @@ fn print_ratios() {
     println!("\n| path | floor | ratio |\n|---|---|---|");
     for (what, against, group, bench, floor) in RATIOS {
         let folder = target.join("criterion");
-        if let (Ok(ours), Ok(theirs)) = (mean(&folder, group, bench), mean(&folder, group, floor)) {
+        if let (Ok(ours), Ok(theirs)) = (median(&folder, group, bench, start), median(&folder, group, floor, start)) {
             println!("| {what} ({:.2} ms) | {against} ({:.2} ms) | {:.2} |", ours / 1e6, theirs / 1e6, ours / theirs);
         }
     }
