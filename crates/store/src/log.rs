@@ -24,8 +24,8 @@ use crate::state::State;
 /// How often a listing is repeated that a concurrent packing may have torn.
 const LISTINGS: usize = 5;
 
-/// Logs of up to this many bytes are read whole on opening, although a checkpoint covers them: it costs a fraction of a
-/// millisecond and finds every damaged entry.
+/// Logs of up to this many bytes are read whole on opening, although a checkpoint covers them: a
+/// small cost that finds every damaged entry.
 const SMALL_LOG: u64 = 16 << 10;
 
 /// The log of an open store, with the newest state that was read.
