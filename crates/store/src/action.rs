@@ -27,6 +27,32 @@ pub(crate) enum Action {
     SegmentAdd(SegmentAction),
     #[serde(rename = "segment.extend")]
     SegmentExtend(SegmentAction),
+    #[serde(rename = "segment.replace")]
+    SegmentReplace(SegmentReplace),
+    #[serde(rename = "array.clone")]
+    ArrayClone(ArrayRecord),
+    #[serde(rename = "array.restore")]
+    ArrayRestore(ArrayRecord),
+    #[serde(rename = "array.set")]
+    ArraySet(ArraySet),
+    #[serde(rename = "field.add")]
+    FieldAdd(FieldAdd),
+    #[serde(rename = "field.drop")]
+    FieldDrop(FieldDrop),
+    #[serde(rename = "field.rename")]
+    FieldRename(FieldRename),
+    #[serde(rename = "resize")]
+    Resize(Resize),
+    #[serde(rename = "patch")]
+    Patch(PatchAction),
+    #[serde(rename = "delete")]
+    Delete(DeleteAction),
+    #[serde(rename = "tag.set")]
+    TagSet(TagSet),
+    #[serde(rename = "tag.drop")]
+    TagDrop(TagDrop),
+    #[serde(rename = "expire")]
+    Expire(Expire),
 }
 
 /// Features that a reader or a writer must know. This program knows none yet: every one is an error.
@@ -78,6 +104,211 @@ pub(crate) struct SegmentAction {
     pub shards: Vec<Shard>,
 }
 
+/// Segments are replaced by others that hold the same live rows in the same order (compaction), in the place of the first
+/// of them. What was replaced is said with its deletion vector, so that addresses can be translated by rank.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SegmentReplace {
+    pub array: Id,
+    /// Consecutive segments of the array.
+    pub old: Vec<ReplacedSegment>,
+    pub new: Vec<SegmentRecord>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReplacedSegment {
+    pub segment: u32,
+    pub rows: u64,
+    #[serde(default, skip_serializing_if = "Deleted::is_none")]
+    pub deleted: Deleted,
+}
+
+/// A whole segment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SegmentRecord {
+    pub segment: u32,
+    pub rows: u64,
+    pub shards: Vec<Shard>,
+    #[serde(default, skip_serializing_if = "Deleted::is_none")]
+    pub deleted: Deleted,
+}
+
+/// The deleted rows of a segment: those in a file, and those of later deletes, as ranges.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Deleted {
+    /// How many rows are deleted.
+    pub rows: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<DeletedFile>,
+    /// Half-open ranges of offsets, ascending, apart from each other.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<(u32, u32)>,
+}
+
+impl Deleted {
+    pub(crate) fn is_none(&self) -> bool {
+        self.rows == 0
+    }
+}
+
+/// A roaring bitmap of offsets in the portable format, alone in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeletedFile {
+    pub file: String,
+    /// The array whose folder holds the file; the record's own array if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<Id>,
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub dir: u16,
+    pub bytes: u64,
+    pub crc32c: Crc,
+}
+
+/// A patch segment of a field is added, or the last one, being open, grows. Its rows are (address, new value): the
+/// field `ADDRESS` holds segment << 32 | offset. Later rows win.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PatchAction {
+    pub array: Id,
+    pub field: u32,
+    /// The patch segment.
+    pub segment: u32,
+    /// Its new length.
+    pub rows: u64,
+    /// Those that are new or have grown.
+    pub shards: Vec<Shard>,
+    /// The segments that the new rows address, ascending.
+    pub covers: Vec<u32>,
+}
+
+/// The id, in shards of patch segments, of the addresses.
+pub(crate) const ADDRESS: u32 = u32::MAX;
+
+/// Rows are deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeleteAction {
+    pub array: Id,
+    pub segments: Vec<SegmentDelete>,
+}
+
+/// The rows that are deleted from one segment: `ranges` are further ones, `whole` is all that are deleted from now on,
+/// these among them. `rows` counts all that are deleted from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SegmentDelete {
+    pub segment: u32,
+    pub rows: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<(u32, u32)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<DeletedFile>,
+}
+
+/// An array with everything in it, as in a checkpoint: a clone, or what a restored one is now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ArrayRecord {
+    pub create: ArrayCreate,
+    pub changed: u64,
+    pub shaped: u64,
+    pub modified: i64,
+    pub segments: Vec<SegmentRecord>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub patches: Vec<PatchAction>,
+    /// What `create` says nothing of: the id that the next new field gets.
+    pub next_field: u32,
+}
+
+/// Options of an array are changed; what is absent stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ArraySet {
+    pub array: Id,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard_bytes: Option<u64>,
+    /// New codecs, by field.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub codecs: Vec<(u32, Codec)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FieldAdd {
+    pub array: Id,
+    pub field: FieldRecord,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FieldDrop {
+    pub array: Id,
+    pub field: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FieldRename {
+    pub array: Id,
+    pub field: u32,
+    pub name: String,
+}
+
+/// A field's cells have another shape. (Rows are added by a segment without shards, and taken away by deleting them.)
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Resize {
+    pub array: Id,
+    pub field: u32,
+    pub cell: Vec<usize>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TagSet {
+    pub tag: String,
+    pub version: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TagDrop {
+    pub tag: String,
+}
+
+/// Versions before `before` cannot be read any more, unless they have a tag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Expire {
+    pub before: u64,
+}
+
+/// How a field's values lie in sealed shards.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Codec {
+    /// As they are.
+    #[default]
+    None,
+    /// The seekable zstd format, at this level.
+    Zstd(i32),
+}
+
+impl Codec {
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::None
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+pub(crate) fn is_first(dir: &u16) -> bool {
+    *dir == 0
+}
+
 /// A field in the log. `id` stays when the field is renamed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,11 +317,14 @@ pub(crate) struct FieldRecord {
     pub name: String,
     pub dtype: DType,
     pub cell: Vec<usize>,
+    #[serde(default, skip_serializing_if = "Codec::is_none")]
+    pub codec: Codec,
 }
 
 impl FieldRecord {
     pub(crate) fn new(id: u32, spec: &FieldSpec) -> Self {
-        Self { id, name: spec.name().to_owned(), dtype: spec.dtype(), cell: spec.cell().to_vec() }
+        let (name, cell) = (spec.name().to_owned(), spec.cell().to_vec());
+        Self { id, name, dtype: spec.dtype(), cell, codec: Codec::None }
     }
 
     /// The field, its limits checked again: the log may come from anywhere.

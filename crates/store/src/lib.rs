@@ -17,10 +17,13 @@
 //! ```
 
 mod action;
+mod address;
 mod array;
 mod elements;
+mod history;
 mod layout;
 mod log;
+mod maintenance;
 mod name;
 mod options;
 mod runs;
@@ -34,13 +37,18 @@ mod transaction;
 mod view;
 mod writer;
 
+pub use address::Addresses;
 pub use array::{Array, ArrayInfo, Batches, Field};
+pub use history::{ChangeInfo, VersionInfo};
+pub use maintenance::{
+    CheckOptions, Finding, OptimizeOptions, OptimizeReport, Severity, VacuumOptions, VacuumReport, check,
+};
 pub use name::{ArrayName, DEFAULT_SCHEMA};
 pub use options::{ArrayOptions, Durability, OpenOptions};
 pub use snapshot::Snapshot;
 pub use storage::{FileRange, LocalStorage, LockGuard, MemoryStorage, Storage};
 pub use store::Store;
-pub use transaction::Transaction;
+pub use transaction::{Savepoint, Transaction};
 pub use view::View;
 
 /// What tests of this crate and of those above it use: the contract that every [`Storage`] keeps, and

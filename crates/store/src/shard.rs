@@ -3,7 +3,7 @@
 use hyperslab_core::{Error, FieldSpec, Result, npy};
 use serde::{Deserialize, Serialize};
 
-use crate::action::Crc;
+use crate::action::{Crc, Id, is_first};
 use crate::layout::{DATA_OFFSET, PAGE};
 
 /// A shard's record in the log.
@@ -16,6 +16,12 @@ pub(crate) struct Shard {
     pub part: Part,
     /// The file's name in the array's folder.
     pub file: String,
+    /// The array whose folder holds the file, where that is another one: this is a clone's shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<Id>,
+    /// Which of the store's directories holds the file; 0 is the store's own.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub dir: u16,
     /// How the file holds the values.
     pub kind: Kind,
     /// Where the values start in the file.
@@ -28,6 +34,9 @@ pub(crate) struct Shard {
     pub bytes: u64,
     /// The cell shape that it was written with.
     pub cell: Vec<usize>,
+    /// The part of `cell` that still counts, where an axis was shrunk since: the rest reads as the fill value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clip: Option<Vec<usize>>,
     /// Whether it may still grow in place.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub open: bool,
@@ -35,12 +44,18 @@ pub(crate) struct Shard {
     pub crc32c: Crc,
 }
 
-/// A part of a field's values. Text will have more.
+/// A part of a field's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Part {
     /// The values of a fixed-width field.
     Values,
+    /// Of text and binary: where each row's bytes start in `bytes`, and where the last one's end (int64, rows + 1).
+    Offsets,
+    /// Of text and binary: the bytes of all rows, one after the other.
+    Bytes,
+    /// Of a nullable field: 1 for a value, 0 for NULL (bool). Where it is absent every row has a value.
+    Validity,
 }
 
 /// How a shard's file holds its values.
@@ -49,6 +64,8 @@ pub(crate) enum Part {
 pub(crate) enum Kind {
     /// Row after row, in C order, little-endian.
     Raw,
+    /// The `.npy` file of that, in the seekable zstd format.
+    Zstd,
 }
 
 impl Shard {

@@ -111,6 +111,7 @@ impl State {
                 array.extend_segment(a)?;
                 array.touch(entry);
             }
+            other => return Err(Error::unsupported(format!("the action {other:?}"))),
         }
         Ok(())
     }

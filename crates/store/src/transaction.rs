@@ -2,6 +2,8 @@
 
 mod append;
 mod commit;
+mod edit;
+mod savepoint;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,6 +11,7 @@ use std::sync::Arc;
 use hyperslab_core::{Error, FieldSpec, Result, check_name};
 
 pub(crate) use commit::now;
+pub use savepoint::Savepoint;
 
 use crate::action::{Action, ArrayCreate, ArrayDrop, ArrayRename, FieldRecord, Id, SchemaAction};
 use crate::snapshot::no_array;
