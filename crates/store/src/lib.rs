@@ -19,6 +19,7 @@
 mod action;
 mod address;
 mod array;
+mod codec;
 mod elements;
 mod history;
 mod layout;

@@ -28,12 +28,7 @@ impl Transaction {
     ///
     /// # Errors
     /// As [`replace`](Self::replace).
-    pub fn replace_at(
-        &mut self,
-        name: impl Into<ArrayName>,
-        rows: &Addresses,
-        values: &RecordBatch,
-    ) -> Result<()> {
+    pub fn replace_at(&mut self, name: impl Into<ArrayName>, rows: &Addresses, values: &RecordBatch) -> Result<()> {
         let _ = (name.into(), rows, values);
         later()
     }
