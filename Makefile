@@ -4,7 +4,7 @@ P ?=
 SELECT := $(if $(P),-p $(P),--workspace)
 CARGO ?= cargo
 
-.PHONY: check fmt lint test slt slt-update doc docs examples bench venv deny install
+.PHONY: check fmt lint test slt slt-update doc docs examples bench bench-compare venv deny install
 
 # The tests come last, so that their closing lines are the last thing to read.
 check: fmt-check lint doc examples test
@@ -53,6 +53,14 @@ examples: bins
 
 bench:
 	$(CARGO) bench -p hyperslab-benches
+
+# The peers beside us, into docs/benchmarks.md. They are installed into benches/compare/.venv.
+bench-compare: benches/compare/.venv/stamp
+	$(CARGO) build --release -p hyperslab-compare
+	benches/compare/.venv/bin/python benches/compare/compare.py $$($(CARGO) metadata --format-version 1 --no-deps --offline | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/hyperslab-compare
+
+benches/compare/.venv/stamp: benches/compare/requirements.txt benches/compare/setup.sh
+	sh benches/compare/setup.sh
 
 deny:
 	@if command -v cargo-deny >/dev/null 2>&1; then cargo deny check; else echo "SKIPPED: cargo-deny is not installed"; fi
