@@ -6,6 +6,7 @@ use hyperslab_core::{DType, Error, FieldSpec, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
+use crate::layout;
 use crate::shard::Shard;
 
 /// One change. An action that is not in this list makes the log unreadable: it is an error, never skipped.
@@ -166,6 +167,13 @@ pub(crate) struct DeletedFile {
     pub dir: u16,
     pub bytes: u64,
     pub crc32c: Crc,
+}
+
+impl DeletedFile {
+    /// The path of the file; `array` is the one whose segment it belongs to.
+    pub(crate) fn path(&self, array: Id) -> String {
+        layout::array_file(self.dir, self.home.unwrap_or(array).0, &self.file)
+    }
 }
 
 /// A patch segment of a field is added, or the last one, being open, grows. Its rows are (address, new value): the

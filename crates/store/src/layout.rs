@@ -8,6 +8,10 @@ use uuid::Uuid;
 pub(crate) const FORMAT: u64 = 1;
 /// The file that says that a folder is a store, and of which format.
 pub(crate) const STORE_FILE: &str = "hyperslab.json";
+/// The file, in each further directory of a store, that says whose it is.
+pub(crate) const DIR_FILE: &str = "hyperslab-dir.json";
+/// Starts the paths in a further directory, before its number.
+const DIR: &str = "@";
 /// The folder of the log.
 pub(crate) const LOG: &str = "_log";
 /// The writers' lock: an empty file, locked by the system while a commit runs.
@@ -54,19 +58,41 @@ pub(crate) fn pack(versions: &RangeInclusive<u64>) -> String {
     format!("{LOG}/{:020}-{:020}{PACK}", versions.start(), versions.end())
 }
 
-/// The folder of an array's shards.
-pub(crate) fn array_folder(array: Uuid) -> String {
-    format!("{ARRAYS}/{array}")
+/// A path in one of the store's directories: 0 is the store's own.
+pub(crate) fn in_dir(dir: u16, path: &str) -> String {
+    match (dir, path) {
+        (0, _) => path.to_owned(),
+        (_, "") => format!("{DIR}{dir}"),
+        _ => format!("{DIR}{dir}/{path}"),
+    }
 }
 
-/// The path of a file of an array.
-pub(crate) fn array_file(array: Uuid, file: &str) -> String {
-    format!("{ARRAYS}/{array}/{file}")
+/// The directory that a path is in, and the path there.
+pub(crate) fn dir_of(path: &str) -> Option<(u16, &str)> {
+    let Some(rest) = path.strip_prefix(DIR) else { return Some((0, path)) };
+    let (number, rest) = rest.split_once('/').unwrap_or((rest, ""));
+    let dir: u16 = number.parse().ok()?;
+    (dir > 0 && dir.to_string() == number).then_some((dir, rest))
+}
+
+/// The folder of an array's files in one of the store's directories.
+pub(crate) fn array_folder(dir: u16, array: Uuid) -> String {
+    in_dir(dir, &format!("{ARRAYS}/{array}"))
+}
+
+/// The path of a file of an array; that of a shard is [`Shard::path`](crate::shard::Shard::path).
+pub(crate) fn array_file(dir: u16, array: Uuid, file: &str) -> String {
+    in_dir(dir, &format!("{ARRAYS}/{array}/{file}"))
 }
 
 /// The name of the `n`-th shard that a transaction writes.
 pub(crate) fn shard_file(txn: Uuid, n: u64) -> String {
     format!("{txn}-{n}.npy")
+}
+
+/// The same of a compressed shard.
+pub(crate) fn compressed_file(txn: Uuid, n: u64) -> String {
+    format!("{txn}-{n}.npy.zst")
 }
 
 /// What a file in the log's folder is.
@@ -115,8 +141,21 @@ mod tests {
         assert_eq!(pack(&(0..=99)), "_log/00000000000000000000-00000000000000000099.jsonl");
         assert_eq!(LAST_CHECKPOINT, "_log/_last_checkpoint");
         assert_eq!((LOCK, TEMP_PREFIX), ("_log/lock", ".tmp-"));
-        assert_eq!(array_folder(id), "arrays/00000000-0000-0000-0000-000000001234");
-        assert_eq!(array_file(id, "x.npy"), "arrays/00000000-0000-0000-0000-000000001234/x.npy");
+        assert_eq!(array_folder(0, id), "arrays/00000000-0000-0000-0000-000000001234");
+        assert_eq!(array_file(0, id, "x.npy"), "arrays/00000000-0000-0000-0000-000000001234/x.npy");
+        assert_eq!(array_file(2, id, "x.npy"), "@2/arrays/00000000-0000-0000-0000-000000001234/x.npy");
+        assert_eq!((in_dir(3, ""), in_dir(0, "")), ("@3".into(), String::new()));
+        assert_eq!(
+            (dir_of("@12/a/b"), dir_of("@12"), dir_of("a/b")),
+            (Some((12, "a/b")), Some((12, "")), Some((0, "a/b")))
+        );
+        for bad in ["@", "@x/a", "@0/a", "@01/a", "@70000/a", "@-1", "@/a"] {
+            assert_eq!(dir_of(bad), None, "{bad}");
+        }
+        assert_eq!(
+            (DIR_FILE, compressed_file(id, 3).as_str()),
+            ("hyperslab-dir.json", "00000000-0000-0000-0000-000000001234-3.npy.zst")
+        );
         assert_eq!(shard_file(id, 3), "00000000-0000-0000-0000-000000001234-3.npy");
         assert_eq!((DATA_OFFSET, PAGE, LOOSE_ENTRIES, SEGMENT_SHARDS), (4096, 4096, 100, 4));
         assert_eq!((SEGMENT_ROWS, SEGMENT_ROWS_MULTIPLE), (16_777_216, 65_536));

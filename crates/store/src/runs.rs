@@ -69,7 +69,7 @@ pub(crate) fn runs(array: &ArrayState, field: usize) -> Vec<Run> {
 }
 
 fn add_shard(runs: &mut Vec<Run>, array: &ArrayState, base: u64, shard: &Shard) {
-    let path = layout::array_file(array.id.0, &shard.file);
+    let path = shard.path(array.id);
     let range = FileRange { path, offset: shard.offset, len: shard.bytes };
     let start = base + shard.start;
     let joins = shard.offset.is_multiple_of(layout::PAGE);

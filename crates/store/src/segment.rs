@@ -90,6 +90,7 @@ fn check_shard(shard: &Shard, field: &FieldSpec) -> Result<(), String> {
     if shard.rows == 0 || shard.rows.checked_mul(field.row_bytes() as u64) != Some(shard.bytes) || shard.bytes == 0 {
         return Err(format!("{} bytes are not {} rows of {}", shard.bytes, shard.rows, field.row_bytes()));
     }
+    shard.check_kind()?;
     let end = shard.offset.checked_add(shard.bytes).filter(|&end| i64::try_from(end).is_ok());
     if end.is_none() || !shard.offset.is_multiple_of(64) || i64::try_from(shard.end()).is_err() {
         return Err(format!("it cannot start at byte {} and row {}", shard.offset, shard.start));

@@ -4,7 +4,7 @@ use hyperslab_core::{Error, FieldSpec, Result, npy};
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Crc, Id, is_first};
-use crate::layout::{DATA_OFFSET, PAGE};
+use crate::layout::{self, DATA_OFFSET, PAGE};
 
 /// A shard's record in the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,7 +40,10 @@ pub(crate) struct Shard {
     /// Whether it may still grow in place.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub open: bool,
-    /// The checksum of the committed bytes of values.
+    /// The bytes of a compressed shard's file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored: Option<u64>,
+    /// The checksum of the committed bytes of values, uncompressed.
     pub crc32c: Crc,
 }
 
@@ -69,6 +72,31 @@ pub(crate) enum Kind {
 }
 
 impl Shard {
+    /// The path of its file; `array` is the one whose segment it is in.
+    pub(crate) fn path(&self, array: Id) -> String {
+        layout::array_file(self.dir, self.home.unwrap_or(array).0, &self.file)
+    }
+
+    /// The folder of its file.
+    pub(crate) fn folder(&self, array: Id) -> String {
+        layout::array_folder(self.dir, self.home.unwrap_or(array).0)
+    }
+
+    /// Holds what is said of its file against its kind.
+    pub(crate) fn check_kind(&self) -> std::result::Result<(), &'static str> {
+        match (self.kind, self.stored) {
+            (Kind::Raw, None) => Ok(()),
+            (Kind::Raw, Some(_)) => Err("a raw shard has no key \"stored\""),
+            (Kind::Zstd, Some(stored)) if !self.open && i64::try_from(stored).is_ok() => Ok(()),
+            (Kind::Zstd, _) => Err("a shard of kind \"zstd\" says how many bytes are stored, and does not grow"),
+        }
+    }
+
+    /// The bytes of its file that are committed.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.stored.unwrap_or(self.offset.saturating_add(self.bytes))
+    }
+
     /// The row after its last, counted from the segment's first.
     pub(crate) fn end(&self) -> u64 {
         self.start.saturating_add(self.rows)

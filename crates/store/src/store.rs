@@ -28,6 +28,8 @@ pub(crate) struct Inner {
     pub options: OpenOptions,
     /// Whether appends extend files.
     pub in_place: bool,
+    /// How many directories hold its files, its own among them.
+    pub dirs: u16,
     pub log: Log,
     pub maps: Maps,
     /// A sync failed: what the system holds is no longer known to be what is on disk.
@@ -81,7 +83,8 @@ impl Store {
         };
         let log = Log::open(storage.clone()).map_err(named)?;
         let in_place = file.in_place && storage.in_place();
-        let inner = Inner { in_place, storage, options, log, maps: Maps::default(), poisoned: AtomicBool::new(false) };
+        let inner =
+            Inner { in_place, dirs: 1, storage, options, log, maps: Maps::default(), poisoned: AtomicBool::new(false) };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -20,6 +20,8 @@ pub(crate) struct Files {
     pub storage: Arc<dyn Storage>,
     txn: Id,
     next: u64,
+    /// The store's directories, its own among them.
+    dirs: u16,
     /// New files: removed unless the transaction commits.
     pub created: Vec<String>,
     /// Files and folders to sync before the log entry.
@@ -29,19 +31,28 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    pub(crate) fn new(storage: Arc<dyn Storage>, txn: Id) -> Self {
-        Self { storage, txn, next: 0, created: Vec::new(), unsynced: BTreeMap::new(), headers: Vec::new() }
+    pub(crate) fn new(storage: Arc<dyn Storage>, dirs: u16, txn: Id) -> Self {
+        Self { storage, txn, next: 0, dirs, created: Vec::new(), unsynced: BTreeMap::new(), headers: Vec::new() }
     }
 
-    fn create_name(&mut self, array: Id) -> String {
+    /// The name of a new file and the directory that it goes to: each in turn, to use all disks.
+    fn create_name(&mut self, array: Id) -> (u16, String) {
         let file = layout::shard_file(self.txn.0, self.next);
-        self.next += 1;
-        self.created.push(layout::array_file(array.0, &file));
-        file
+        let dir = self.next_dir();
+        self.created.push(layout::array_file(dir, array.0, &file));
+        (dir, file)
     }
 
-    fn wrote(&mut self, array: Id, path: &str) {
-        let files = self.unsynced.entry(layout::array_folder(array.0)).or_default();
+    fn next_dir(&mut self) -> u16 {
+        // Transactions of one shard each must not all begin with the same directory.
+        let first = self.txn.0.as_u128() as u64;
+        let dir = first.wrapping_add(self.next) % u64::from(self.dirs.max(1));
+        self.next += 1;
+        dir as u16
+    }
+
+    fn wrote(&mut self, folder: String, path: &str) {
+        let files = self.unsynced.entry(folder).or_default();
         if files.last().is_none_or(|last| last != path) && !files.iter().any(|f| f == path) {
             files.push(path.to_owned());
         }
@@ -181,7 +192,7 @@ impl SegmentWriter {
             for (i, mut g) in growing.into_iter().enumerate() {
                 g.shard.open = open && i == last;
                 if g.header != Some(g.shard.rows) {
-                    let path = layout::array_file(self.target.array.0, &g.shard.file);
+                    let path = g.shard.path(self.target.array);
                     let header = shard::header(field, g.shard.rows)?;
                     match g.committed {
                         Some(_) => files.headers.push((path, header)),
@@ -221,13 +232,13 @@ fn write_field(
     while !bytes.is_empty() {
         if shards.last().is_none_or(|g| g.shard.rows >= capacity) {
             let start = shards.last().map_or(0, |g| g.shard.end());
-            let file = files.create_name(target.array);
-            shards.push(Growing { shard: new_shard(id, field, file, start), committed: None, header: None });
+            let place = files.create_name(target.array);
+            shards.push(Growing { shard: new_shard(id, field, place, start), committed: None, header: None });
         }
         let Some(g) = shards.last_mut() else { break };
         let rows = (capacity - g.shard.rows).min(bytes.len() as u64 / row_bytes);
         let (now, later) = bytes.split_at((rows * row_bytes) as usize);
-        let path = layout::array_file(target.array.0, &g.shard.file);
+        let path = g.shard.path(target.array);
         if g.shard.rows == 0 && now.len() <= ONE_WRITE {
             let mut file = shard::header(field, rows)?;
             file.extend_from_slice(now);
@@ -236,7 +247,7 @@ fn write_field(
         } else {
             files.storage.write_at(&path, g.shard.offset + g.shard.bytes, now)?;
         }
-        files.wrote(target.array, &path);
+        files.wrote(g.shard.folder(target.array), &path);
         g.shard.rows += rows;
         g.shard.bytes += now.len() as u64;
         g.shard.crc32c = g.shard.crc32c.append(now);
@@ -245,13 +256,13 @@ fn write_field(
     Ok(())
 }
 
-fn new_shard(field: u32, spec: &FieldSpec, file: String, start: u64) -> Shard {
+fn new_shard(field: u32, spec: &FieldSpec, (dir, file): (u16, String), start: u64) -> Shard {
     Shard {
         field,
         part: Part::Values,
         file,
         home: None,
-        dir: 0,
+        dir,
         kind: Kind::Raw,
         offset: DATA_OFFSET,
         start,
@@ -260,6 +271,7 @@ fn new_shard(field: u32, spec: &FieldSpec, file: String, start: u64) -> Shard {
         cell: spec.cell().to_vec(),
         clip: None,
         open: false,
+        stored: None,
         crc32c: Crc::default(),
     }
 }

@@ -112,8 +112,8 @@ impl Transaction {
             files.insert(layout::entry(entry.version));
             for action in &entry.actions {
                 let (Action::SegmentAdd(a) | Action::SegmentExtend(a)) = action else { continue };
-                folders.insert(layout::array_folder(a.array.0));
-                files.extend(a.shards.iter().map(|shard| layout::array_file(a.array.0, &shard.file)));
+                folders.extend(a.shards.iter().map(|shard| shard.folder(a.array)));
+                files.extend(a.shards.iter().map(|shard| shard.path(a.array)));
             }
         }
         folders.insert(LOG.to_owned());
