@@ -13,6 +13,7 @@ use hyperslab_core::{ArraySource, Block, Error, FieldSpec, Result, arrow};
 pub use field::{Batches, Field};
 
 use crate::layout::DATA_OFFSET;
+use crate::pins::Hold;
 use crate::runs::Run;
 use crate::state::ArrayState;
 use crate::store::Inner;
@@ -23,7 +24,8 @@ use crate::{ArrayName, FileRange};
 pub struct Array {
     store: Arc<Inner>,
     state: Arc<ArrayState>,
-    version: u64,
+    /// Its version, whose files are not vacuumed.
+    hold: Arc<Hold>,
 }
 
 /// What `array_info` shows of an array.
@@ -70,8 +72,8 @@ impl Piece {
 }
 
 impl Array {
-    pub(crate) fn new(store: Arc<Inner>, state: Arc<ArrayState>, version: u64) -> Self {
-        Self { store, state, version }
+    pub(crate) fn new(store: Arc<Inner>, state: Arc<ArrayState>, hold: Arc<Hold>) -> Self {
+        Self { store, state, hold }
     }
 
     /// The name it has in this version.
@@ -81,7 +83,7 @@ impl Array {
 
     /// The version of the store it was taken from.
     pub fn version(&self) -> u64 {
-        self.version
+        self.hold.version
     }
 
     /// The fields.

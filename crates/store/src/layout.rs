@@ -20,6 +20,8 @@ pub(crate) const LOCK: &str = "_log/lock";
 pub(crate) const TEMP_PREFIX: &str = ".tmp-";
 /// The hint to the newest checkpoint.
 pub(crate) const LAST_CHECKPOINT: &str = "_log/_last_checkpoint";
+/// The folder of the pins: a file per process that has the store open.
+pub(crate) const PINS: &str = "_pins";
 /// The folder of the arrays' folders.
 pub(crate) const ARRAYS: &str = "arrays";
 /// Where the data of a shard starts: one page, which the `.npy` header fills.
@@ -140,7 +142,7 @@ mod tests {
         assert_eq!(checkpoint(100), "_log/00000000000000000100.checkpoint.json");
         assert_eq!(pack(&(0..=99)), "_log/00000000000000000000-00000000000000000099.jsonl");
         assert_eq!(LAST_CHECKPOINT, "_log/_last_checkpoint");
-        assert_eq!((LOCK, TEMP_PREFIX), ("_log/lock", ".tmp-"));
+        assert_eq!((LOCK, TEMP_PREFIX, PINS), ("_log/lock", ".tmp-", "_pins"));
         assert_eq!(array_folder(0, id), "arrays/00000000-0000-0000-0000-000000001234");
         assert_eq!(array_file(0, id, "x.npy"), "arrays/00000000-0000-0000-0000-000000001234/x.npy");
         assert_eq!(array_file(2, id, "x.npy"), "@2/arrays/00000000-0000-0000-0000-000000001234/x.npy");

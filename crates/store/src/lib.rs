@@ -27,6 +27,7 @@ mod log;
 mod maintenance;
 mod name;
 mod options;
+mod pins;
 mod runs;
 mod segment;
 mod shard;
@@ -47,7 +48,7 @@ pub use maintenance::{
 pub use name::{ArrayName, DEFAULT_SCHEMA};
 pub use options::{ArrayOptions, Durability, OpenOptions};
 pub use snapshot::Snapshot;
-pub use storage::{FileRange, LocalStorage, LockGuard, MemoryStorage, Storage};
+pub use storage::{FileInfo, FileRange, LocalStorage, LockGuard, MemoryStorage, PinFile, PinGuard, Storage};
 pub use store::Store;
 pub use transaction::{Savepoint, Transaction};
 pub use view::View;

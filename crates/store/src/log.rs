@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use entry::{Entry, SyncMode, WRITER, damaged};
 use files::LogFiles;
-use seal::{seal, unseal};
+pub(crate) use seal::{seal, unseal};
 
 use crate::Storage;
 use crate::action::Crc;
@@ -100,6 +100,15 @@ impl Log {
     pub(crate) fn newest(&self) -> Result<Arc<State>> {
         let state = self.known();
         if self.is_newest(state.version)? { Ok(state) } else { self.read_forward() }
+    }
+
+    /// Whether a version can still be read: VACUUM may have committed since it was looked at.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn is_readable(&self, version: u64) -> Result<bool> {
+        let next = self.storage.len(&layout::entry(version.saturating_add(1)))?;
+        Ok(next.is_none() || self.newest()?.is_readable(version))
     }
 
     /// Whether there is no entry after `version`. Entries are packed oldest first, so that the one after a loose

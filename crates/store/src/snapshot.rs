@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use hyperslab_core::{Error, Result};
 
 use crate::name::{DEFAULT_SCHEMA, nearest};
+use crate::pins::Hold;
 use crate::state::State;
 use crate::store::Inner;
 use crate::{Array, ArrayName};
@@ -15,11 +16,14 @@ use crate::{Array, ArrayName};
 pub struct Snapshot {
     store: Arc<Inner>,
     state: Arc<State>,
+    /// Its files are not vacuumed.
+    hold: Arc<Hold>,
 }
 
 impl Snapshot {
-    pub(crate) fn new(store: Arc<Inner>, state: Arc<State>) -> Self {
-        Self { store, state }
+    /// What `state` shows, for which `hold` keeps the files.
+    pub(crate) fn new(store: Arc<Inner>, state: Arc<State>, hold: Arc<Hold>) -> Self {
+        Self { store, state, hold }
     }
 
     pub(crate) fn state(&self) -> &Arc<State> {
@@ -61,7 +65,7 @@ impl Snapshot {
     pub fn array(&self, name: impl Into<ArrayName>) -> Result<Array> {
         let name = name.into();
         match self.state.by_name(&name) {
-            Some(array) => Ok(Array::new(self.store.clone(), array.clone(), self.state.version)),
+            Some(array) => Ok(Array::new(self.store.clone(), array.clone(), self.hold.clone())),
             None => Err(no_array(&self.state, &name)),
         }
     }

@@ -116,6 +116,11 @@ impl State {
         Ok(())
     }
 
+    /// Whether no VACUUM has expired a version up to this one's.
+    pub(crate) fn is_readable(&self, version: u64) -> bool {
+        version == self.version
+    }
+
     pub(crate) fn insert(&mut self, array: Arc<ArrayState>) -> Result<()> {
         let name = &array.name;
         if !self.has_schema(&name.schema) {

@@ -33,6 +33,39 @@ pub struct FileRange {
 /// The writers' lock of a store; dropping it unlocks.
 pub trait LockGuard: Send + Debug {}
 
+/// A file in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileInfo {
+    /// Its name in the folder.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// The time since it was last written to; zero where the clocks disagree.
+    pub age: Duration,
+}
+
+/// A mark that this process lives and uses the store; dropping it takes the mark away.
+pub trait PinGuard: Send + Sync + Debug {
+    /// What other processes call it.
+    fn name(&self) -> &str;
+
+    /// Replaces what the mark says: one line with its newline. Not synced; a reader may see a torn line.
+    fn write(&self, line: &[u8]) -> Result<()>;
+}
+
+/// The mark of a process, as another one sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinFile {
+    /// Its name.
+    pub name: String,
+    /// What it says; empty before the first write.
+    pub line: Vec<u8>,
+    /// The time since it was last written to.
+    pub age: Duration,
+    /// Whether its process certainly lives. Where that cannot be told, its age is all there is to go by.
+    pub lives: bool,
+}
+
 /// Everything the engine does to the medium. Each method is one step that a test can fail, tear or freeze.
 ///
 /// A file, once written and committed, is immutable except for being extended beyond its committed length
@@ -89,6 +122,30 @@ pub trait Storage: Send + Sync + Debug {
 
     /// Removes a file; no error if there is none.
     fn remove(&self, path: &str) -> Result<()>;
+
+    /// The files in a folder with lengths and ages, in no order, also those that are still being created (their names
+    /// begin with `.tmp-`), without the folders; empty if there is no such folder.
+    fn files(&self, folder: &str) -> Result<Vec<FileInfo>>;
+
+    /// Gives a file another name, in one step, and makes the folder of that.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such file; `AlreadyExists` when the new name is taken.
+    fn rename(&self, from: &str, to: &str) -> Result<()>;
+
+    /// Removes a folder if it is empty.
+    fn remove_folder(&self, folder: &str) -> Result<()>;
+
+    /// Makes a mark of this process, which goes with it, however it ends; `None` where there are no such marks.
+    fn pin(&self) -> Result<Option<Box<dyn PinGuard>>> {
+        Ok(None)
+    }
+
+    /// The marks of all processes that live, or of which that is not known, this one among them. Those of processes
+    /// that ended without taking theirs away are removed, unless the storage is read-only.
+    fn pins(&self) -> Result<Vec<PinFile>> {
+        Ok(Vec::new())
+    }
 
     /// Makes a file's bytes durable.
     fn sync_file(&self, path: &str) -> Result<()>;

@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::action::{Action, Crc, Id, Protocol};
 use crate::layout::{FORMAT, LOG, LogFile, STORE_FILE};
 use crate::log::{Entry, Log, SyncMode, WRITER};
+use crate::pins::Pins;
 use crate::runs::Maps;
+use crate::state::State;
 use crate::storage::{LocalStorage, MemoryStorage};
 use crate::transaction::now;
 use crate::{OpenOptions, Snapshot, Storage, Transaction};
@@ -32,6 +34,8 @@ pub(crate) struct Inner {
     pub dirs: u16,
     pub log: Log,
     pub maps: Maps,
+    /// What keeps VACUUM off.
+    pub pins: Arc<Pins>,
     /// A sync failed: what the system holds is no longer known to be what is on disk.
     poisoned: AtomicBool,
 }
@@ -83,8 +87,9 @@ impl Store {
         };
         let log = Log::open(storage.clone()).map_err(named)?;
         let in_place = file.in_place && storage.in_place();
-        let inner =
-            Inner { in_place, dirs: 1, storage, options, log, maps: Maps::default(), poisoned: AtomicBool::new(false) };
+        let pins = Pins::new(storage.clone(), !(options.read_only || storage.read_only()));
+        let (maps, poisoned) = (Maps::default(), AtomicBool::new(false));
+        let inner = Inner { in_place, dirs: 1, storage, options, log, maps, pins, poisoned };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -93,8 +98,14 @@ impl Store {
     /// # Errors
     /// `Corrupt`, naming the file of the log that is missing or damaged; `Io`.
     pub fn snapshot(&self) -> Result<Arc<Snapshot>> {
-        let state = self.inner.log.newest().map_err(|e| e.with("store", self.describe()))?;
-        Ok(Arc::new(Snapshot::new(self.inner.clone(), state)))
+        let named = |e: Error| e.with("store", self.describe());
+        loop {
+            let state = self.inner.log.newest().map_err(named)?;
+            // It expired just now: then there is a newer one.
+            if let Some(snapshot) = self.inner.pinned(state).map_err(named)? {
+                return Ok(snapshot);
+            }
+        }
     }
 
     /// Starts a transaction on the newest version. It holds no lock until it commits.
@@ -122,6 +133,22 @@ impl Store {
 }
 
 impl Inner {
+    /// A snapshot of a committed version that VACUUM sees; `None` if the version has expired.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub(crate) fn pinned(self: &Arc<Self>, state: Arc<State>) -> Result<Option<Arc<Snapshot>>> {
+        let (hold, unsure) = self.pins.hold(state.version);
+        if unsure {
+            // VACUUM commits what expires before it looks at the pins.
+            if !self.log.is_readable(state.version)? {
+                return Ok(None);
+            }
+            self.pins.confirm(state.version);
+        }
+        Ok(Some(Arc::new(Snapshot::new(self.clone(), state, hold))))
+    }
+
     pub(crate) fn read_only(&self) -> bool {
         self.options.read_only || self.storage.read_only()
     }

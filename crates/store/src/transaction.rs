@@ -67,7 +67,7 @@ impl Transaction {
             names: BTreeMap::new(),
             schemas: BTreeMap::new(),
             touched: BTreeMap::new(),
-            files: Files::new(store.storage.clone(), store.dirs, id),
+            files: Files::new(&store, id),
             failed: false,
             store,
         }

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hyperslab_core::{FieldSpec, Result};
+use hyperslab_core::{Error, ErrorKind, FieldSpec, Result};
 
 use crate::action::{Action, Crc, Id, SegmentAction};
 use crate::layout::{self, DATA_OFFSET};
+use crate::pins::{Pins, Staging};
 use crate::segment::{self, Segment};
 use crate::shard::{self, Kind, Part, Shard};
+use crate::store::Inner;
 use crate::{Durability, Storage};
 
 /// A new shard of up to this size is written together with its header.
@@ -22,6 +24,9 @@ pub(crate) struct Files {
     next: u64,
     /// The store's directories, its own among them.
     dirs: u16,
+    pins: Arc<Pins>,
+    /// Keeps VACUUM off the new files.
+    staging: Option<Staging>,
     /// New files: removed unless the transaction commits.
     pub created: Vec<String>,
     /// Files and folders to sync before the log entry.
@@ -31,12 +36,27 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    pub(crate) fn new(storage: Arc<dyn Storage>, dirs: u16, txn: Id) -> Self {
-        Self { storage, txn, next: 0, dirs, created: Vec::new(), unsynced: BTreeMap::new(), headers: Vec::new() }
+    /// None yet, of the transaction `txn`.
+    pub(crate) fn new(store: &Inner, txn: Id) -> Self {
+        Self {
+            storage: store.storage.clone(),
+            txn,
+            next: 0,
+            dirs: store.dirs,
+            pins: store.pins.clone(),
+            staging: None,
+            created: Vec::new(),
+            unsynced: BTreeMap::new(),
+            headers: Vec::new(),
+        }
     }
 
     /// The name of a new file and the directory that it goes to: each in turn, to use all disks.
     fn create_name(&mut self, array: Id) -> (u16, String) {
+        match self.staging {
+            Some(_) => self.pins.refresh(),
+            None => self.staging = Some(self.pins.stage(self.txn)),
+        }
         let file = layout::shard_file(self.txn.0, self.next);
         let dir = self.next_dir();
         self.created.push(layout::array_file(dir, array.0, &file));
@@ -75,6 +95,26 @@ impl Files {
         Ok(())
     }
 
+    /// Holds that no new file was removed, by a VACUUM that did not know of this transaction or by hand.
+    ///
+    /// # Errors
+    /// `Io`, naming the file.
+    pub(crate) fn check_present(&self) -> Result<()> {
+        for file in &self.created {
+            if self.storage.len(file)?.is_none() {
+                let why = format!("{file}, which this transaction wrote, was removed; nothing was committed");
+                return Err(Error::new(ErrorKind::Io, why));
+            }
+        }
+        Ok(())
+    }
+
+    /// The new files are named by the log now, or will never be.
+    pub(crate) fn settled(&mut self) {
+        self.created.clear();
+        self.staging = None;
+    }
+
     /// Tells `numpy.load` of the rows that are committed now. A header is advisory: an error changes nothing.
     pub(crate) fn write_headers(&mut self) {
         for (path, header) in self.headers.drain(..) {
@@ -87,6 +127,7 @@ impl Files {
         for path in self.created.drain(..) {
             let _orphan = self.storage.remove(&path);
         }
+        self.staging = None;
     }
 }
 

@@ -26,6 +26,10 @@ pub fn run(make: impl Fn() -> Arc<dyn Storage>) {
     syncs_find_their_files(&*make());
     one_writer_at_a_time(&make());
     a_busy_lock_is_a_conflict(&make());
+    files_have_lengths_and_ages(&*make());
+    names_change_once(&*make());
+    folders_go_when_empty(&*make());
+    pins_show_who_lives(&*make());
     paths_stay_inside(&*make());
 }
 
@@ -117,6 +121,73 @@ fn folders_list_their_own(storage: &dyn Storage) {
     assert!(storage.list("b").unwrap().is_empty());
     storage.remove("a/1").unwrap();
     assert_eq!(sorted(storage, "a"), ["2", "b"]);
+}
+
+fn files_have_lengths_and_ages(storage: &dyn Storage) {
+    assert!(storage.files("a").unwrap().is_empty());
+    storage.create_new("a/1", b"12345").unwrap();
+    storage.create_new("a/.tmp-2", b"").unwrap();
+    storage.create_new("a/b/3", b"1").unwrap();
+    let mut files = storage.files("a").unwrap();
+    files.sort_by(|a, b| b.name.cmp(&a.name));
+    let shown: Vec<_> = files.iter().map(|file| (file.name.as_str(), file.bytes)).collect();
+    assert_eq!(shown, [("1", 5), (".tmp-2", 0)], "with what is being created, without folders");
+    assert!(files.iter().all(|file| file.age < Duration::from_secs(600)), "{files:?}");
+    std::thread::sleep(Duration::from_millis(30));
+    storage.write_at("a/.tmp-2", 0, b"now").unwrap();
+    let age = |name: &str| storage.files("a").unwrap().into_iter().find(|f| f.name == name).unwrap().age;
+    assert!(age("1") > age(".tmp-2"), "{:?}", storage.files("a"));
+}
+
+fn names_change_once(storage: &dyn Storage) {
+    storage.write_at("a", 0, b"first").unwrap();
+    storage.create_new("b", b"second").unwrap();
+    assert_eq!(storage.rename("a", "b").unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(storage.rename("none", "c").unwrap_err().kind(), ErrorKind::NotFound);
+    storage.rename("a", "new/folder/a").unwrap();
+    assert_eq!(storage.read("a").unwrap(), None);
+    assert_eq!(storage.read("new/folder/a").unwrap().unwrap(), b"first");
+    assert_eq!(storage.read("b").unwrap().unwrap(), b"second");
+    // Later writes to the old name make a new file.
+    storage.write_at("a", 0, b"third").unwrap();
+    assert_eq!(storage.read("new/folder/a").unwrap().unwrap(), b"first");
+}
+
+fn folders_go_when_empty(storage: &dyn Storage) {
+    storage.remove_folder("none").unwrap();
+    storage.create_new("a/b", b"").unwrap();
+    storage.remove_folder("a").unwrap();
+    assert_eq!(sorted(storage, ""), ["a"]);
+    storage.remove("a/b").unwrap();
+    storage.remove_folder("a").unwrap();
+    assert!(storage.list("").unwrap().is_empty());
+    storage.create_new("a/b", b"").unwrap();
+    storage.sync_folder("a").unwrap();
+}
+
+fn pins_show_who_lives(storage: &dyn Storage) {
+    assert!(storage.pins().unwrap().is_empty());
+    let (Some(one), Some(two)) = (storage.pin().unwrap(), storage.pin().unwrap()) else {
+        return assert!(storage.pins().unwrap().is_empty());
+    };
+    assert_ne!(one.name(), two.name());
+    one.write(b"a long line\n").unwrap();
+    one.write(b"short\n").unwrap();
+    let look = || {
+        let mut pins = storage.pins().unwrap();
+        pins.sort_by(|a, b| b.line.cmp(&a.line));
+        pins
+    };
+    let pins = look();
+    assert_eq!(
+        pins.iter().map(|p| (p.name.as_str(), p.line.as_slice())).collect::<Vec<_>>(),
+        [(one.name(), &b"short\n"[..]), (two.name(), &b""[..])]
+    );
+    assert!(pins.iter().all(|pin| pin.lives && pin.age < Duration::from_secs(600)), "{pins:?}");
+    drop(one);
+    assert_eq!(look().len(), 1);
+    drop(two);
+    assert!(look().is_empty());
 }
 
 fn writes_grow_a_file(storage: &dyn Storage) {
@@ -267,8 +338,12 @@ fn paths_stay_inside(storage: &dyn Storage) {
         corrupt(storage.write_at(path, 0, b""), path);
         corrupt(storage.remove(path), path);
         corrupt(storage.sync_file(path), path);
+        corrupt(storage.rename(path, "a"), path);
+        corrupt(storage.rename("b", path), path);
+        corrupt(storage.remove_folder(path), path);
         if !path.is_empty() {
             corrupt(storage.list(path).map(drop), path);
+            corrupt(storage.files(path).map(drop), path);
             corrupt(storage.sync_folder(path), path);
         }
     }

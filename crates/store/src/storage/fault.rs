@@ -14,10 +14,11 @@ pub use self::counts::Counts;
 pub use self::journal::Files;
 use self::journal::Journal;
 use super::path::{check_file, check_folder};
-use super::{FileRange, LockGuard, MemoryStorage, Storage};
+use super::{FileInfo, FileRange, LockGuard, MemoryStorage, PinFile, PinGuard, Storage};
 
 /// What goes wrong. Calls, writes and syncs are counted from 0 when the fault is armed; only calls that change
-/// something count: creating, replacing, writing, removing, syncing.
+/// something count: creating, replacing, writing, renaming, removing, syncing. Pins, which tell of processes and not of
+/// the store, never go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// This call fails and does nothing; later ones work.
@@ -375,6 +376,45 @@ impl Storage for FaultStorage {
         }
         state.note(|journal, call| journal.remove(call, path));
         Ok(())
+    }
+
+    fn files(&self, folder: &str) -> Result<Vec<FileInfo>> {
+        self.state().counts.lists += 1;
+        self.inner.files(folder)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        check_file(from)?;
+        check_file(to)?;
+        let mut state = self.state();
+        state.counts.renames += 1;
+        match state.decide(Call::Remove) {
+            Verdict::Run => self.inner.rename(from, to)?,
+            Verdict::Pretend => return Ok(()),
+            Verdict::Fail(e) | Verdict::Partly(_, e) => return Err(Error::io("renaming", from, e)),
+        }
+        state.note(|journal, call| journal.rename(call, from, to));
+        Ok(())
+    }
+
+    fn remove_folder(&self, folder: &str) -> Result<()> {
+        check_file(folder)?;
+        let mut state = self.state();
+        state.counts.removes += 1;
+        match state.decide(Call::Remove) {
+            Verdict::Run => self.inner.remove_folder(folder),
+            Verdict::Pretend => Ok(()),
+            Verdict::Fail(e) | Verdict::Partly(_, e) => Err(Error::io("removing", folder, e)),
+        }
+    }
+
+    fn pin(&self) -> Result<Option<Box<dyn PinGuard>>> {
+        self.state().counts.pins += 1;
+        self.inner.pin()
+    }
+
+    fn pins(&self) -> Result<Vec<PinFile>> {
+        self.inner.pins()
     }
 
     fn sync_file(&self, path: &str) -> Result<()> {

@@ -4,6 +4,7 @@ mod descriptors;
 mod filesystem;
 mod lock;
 mod map;
+mod pin;
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
@@ -11,7 +12,7 @@ use std::io::{self, ErrorKind as Io, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arrow_buffer::{Buffer, MutableBuffer};
 use hyperslab_core::{Error, Result};
@@ -19,8 +20,8 @@ use hyperslab_core::{Error, Result};
 use self::descriptors::Descriptors;
 use self::lock::FileLock;
 use super::path::{check_file, check_folder, check_range, missing};
-use super::{FileRange, LockGuard, Storage};
-use crate::layout::{LOCK, PAGE, TEMP_PREFIX};
+use super::{FileInfo, FileRange, LockGuard, PinFile, PinGuard, Storage};
+use crate::layout::{LOCK, PAGE, PINS, TEMP_PREFIX};
 
 use filesystem::detect_in_place;
 
@@ -232,6 +233,70 @@ impl Storage for LocalStorage {
         found(fs::remove_file(&full)).map(drop).map_err(|e| write_failed("removing", &full, e))
     }
 
+    fn files(&self, folder: &str) -> Result<Vec<FileInfo>> {
+        let path = self.resolve_folder(folder)?;
+        let failed = |e| Error::io("listing", path.display(), e);
+        let Some(entries) = found(fs::read_dir(&path)).map_err(failed)? else { return Ok(Vec::new()) };
+        let now = SystemTime::now();
+        let mut files = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(failed)?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            // What went meanwhile is not there.
+            let Some(found) = found(entry.metadata()).map_err(failed)? else { continue };
+            if !found.is_dir() {
+                files.push(FileInfo { name, bytes: found.len(), age: age(&found, now) });
+            }
+        }
+        Ok(files)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let (old, new) = (self.resolve_for_writing(from)?, self.resolve_for_writing(to)?);
+        if let Some(folder) = new.parent().filter(|folder| !folder.is_dir()) {
+            fs::create_dir_all(folder).map_err(|e| write_failed("creating", folder, e))?;
+            self.durable().clear();
+        }
+        self.descriptors.forget(from);
+        move_file(&old, &new).map_err(|e| match e.kind() {
+            Io::NotFound => Error::not_found(format!("there is no file {}", old.display())),
+            Io::AlreadyExists => Error::already_exists(format!("the file {} exists", new.display())),
+            _ => write_failed("renaming", &old, e),
+        })
+    }
+
+    fn remove_folder(&self, folder: &str) -> Result<()> {
+        let path = self.resolve_for_writing(folder)?;
+        match fs::remove_dir(&path) {
+            Err(e) if !matches!(e.kind(), Io::NotFound | Io::DirectoryNotEmpty) => {
+                Err(write_failed("removing", &path, e))
+            }
+            _ => {
+                self.durable().remove(&path);
+                Ok(())
+            }
+        }
+    }
+
+    fn pin(&self) -> Result<Option<Box<dyn PinGuard>>> {
+        let folder = self.resolve_for_writing(PINS)?;
+        Ok(Some(Box::new(pin::LocalPin::new(&folder)?)))
+    }
+
+    fn pins(&self) -> Result<Vec<PinFile>> {
+        let folder = self.resolve(PINS)?;
+        let mut pins = Vec::new();
+        for file in self.files(PINS)? {
+            // Only the file systems known to be local are known to lock between all who use them.
+            if !file.name.starts_with(TEMP_PREFIX)
+                && let Some(pin) = pin::look(&folder, file, self.in_place, self.read_only)?
+            {
+                pins.push(pin);
+            }
+        }
+        Ok(pins)
+    }
+
     fn sync_file(&self, path: &str) -> Result<()> {
         let full = self.resolve_for_writing(path)?;
         // The descriptor that wrote reports what became of its writes; another may not.
@@ -330,6 +395,26 @@ fn publish(temporary: Temporary, path: &Path) -> io::Result<()> {
         }
     }
     publish_by_link(&temporary.0, path)
+}
+
+/// Gives a file another name, unless that is taken.
+fn move_file(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+            done => return Ok(done?),
+        }
+    }
+    fs::hard_link(from, to)?;
+    fs::remove_file(from)
+}
+
+/// The time since a file was written to.
+fn age(found: &fs::Metadata, now: SystemTime) -> Duration {
+    found.modified().ok().and_then(|written| now.duration_since(written).ok()).unwrap_or_default()
 }
 
 /// Links a file under its name; the caller removes the other one.

@@ -8,14 +8,27 @@ use arrow_buffer::{Buffer, MutableBuffer};
 use hyperslab_core::{Error, Result};
 
 use super::path::{check_file, check_folder, check_range, missing};
-use super::{FileRange, LockGuard, Storage};
+use super::{FileInfo, FileRange, LockGuard, PinFile, PinGuard, Storage};
 
 /// Files as shared buffers. A map of one range is a slice of its file's buffer; writing to a file that is mapped
 /// copies it first, so that a map never changes.
 #[derive(Debug, Default)]
 pub struct MemoryStorage {
-    files: Mutex<BTreeMap<String, Buffer>>,
+    files: Mutex<BTreeMap<String, File>>,
     lock: Arc<MemoryLock>,
+    pins: Arc<Pins>,
+}
+
+#[derive(Debug)]
+struct File {
+    bytes: Buffer,
+    written: Instant,
+}
+
+impl File {
+    fn new(bytes: Buffer) -> Self {
+        Self { bytes, written: Instant::now() }
+    }
 }
 
 impl MemoryStorage {
@@ -24,7 +37,7 @@ impl MemoryStorage {
         Self::default()
     }
 
-    fn files(&self) -> MutexGuard<'_, BTreeMap<String, Buffer>> {
+    fn files(&self) -> MutexGuard<'_, BTreeMap<String, File>> {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -67,10 +80,10 @@ impl Storage for MemoryStorage {
         for range in ranges {
             check_file(&range.path)?;
             let file = files.get(&range.path).ok_or_else(|| missing(&range.path))?;
-            check_range(&range.path, file.len() as u64, range.offset, range.len)?;
+            check_range(&range.path, file.bytes.len() as u64, range.offset, range.len)?;
             if range.len > 0 {
                 let (offset, len) = (to_usize(range.offset, &range.path)?, to_usize(range.len, &range.path)?);
-                pieces.push(file.slice_with_length(offset, len));
+                pieces.push(file.bytes.slice_with_length(offset, len));
             }
         }
         Ok(match pieces.len() {
@@ -82,12 +95,12 @@ impl Storage for MemoryStorage {
 
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         check_file(path)?;
-        Ok(self.files().get(path).map(|file| file.to_vec()))
+        Ok(self.files().get(path).map(|file| file.bytes.to_vec()))
     }
 
     fn len(&self, path: &str) -> Result<Option<u64>> {
         check_file(path)?;
-        Ok(self.files().get(path).map(|file| file.len() as u64))
+        Ok(self.files().get(path).map(|file| file.bytes.len() as u64))
     }
 
     fn list(&self, folder: &str) -> Result<Vec<String>> {
@@ -109,13 +122,13 @@ impl Storage for MemoryStorage {
         if files.contains_key(path) {
             return Err(Error::already_exists(format!("the file {path} exists")));
         }
-        files.insert(path.into(), file);
+        files.insert(path.into(), File::new(file));
         Ok(())
     }
 
     fn replace(&self, path: &str, bytes: &[u8]) -> Result<()> {
         check_file(path)?;
-        self.files().insert(path.into(), aligned(bytes));
+        self.files().insert(path.into(), File::new(aligned(bytes)));
         Ok(())
     }
 
@@ -127,7 +140,7 @@ impl Storage for MemoryStorage {
             .filter(|&end| isize::try_from(end).is_ok())
             .ok_or_else(|| Error::invalid(format!("{path} is too large for this system's memory")))?;
         let mut files = self.files();
-        let old = files.remove(path).unwrap_or_else(|| MutableBuffer::new(0).into());
+        let old = files.remove(path).map_or_else(|| MutableBuffer::new(0).into(), |file| file.bytes);
         let mut file = old.into_mutable().unwrap_or_else(|shared| {
             let mut copy = MutableBuffer::with_capacity(shared.len().max(end));
             copy.extend_from_slice(&shared);
@@ -139,7 +152,7 @@ impl Storage for MemoryStorage {
         if let Some(target) = file.as_slice_mut().get_mut(start..end) {
             target.copy_from_slice(bytes);
         }
-        files.insert(path.into(), file.into());
+        files.insert(path.into(), File::new(file.into()));
         Ok(())
     }
 
@@ -147,6 +160,54 @@ impl Storage for MemoryStorage {
         check_file(path)?;
         self.files().remove(path);
         Ok(())
+    }
+
+    fn files(&self, folder: &str) -> Result<Vec<FileInfo>> {
+        check_folder(folder)?;
+        let prefix = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        let files = self.files();
+        let inside = files.range(prefix.clone()..).map_while(|(path, file)| Some((path.strip_prefix(&prefix)?, file)));
+        let own = inside.filter(|(name, _)| !name.contains('/'));
+        let info = |(name, file): (&str, &File)| FileInfo {
+            name: name.into(),
+            bytes: file.bytes.len() as u64,
+            age: file.written.elapsed(),
+        };
+        Ok(own.map(info).collect())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<()> {
+        check_file(from)?;
+        check_file(to)?;
+        let mut files = self.files();
+        if files.contains_key(to) {
+            return Err(Error::already_exists(format!("the file {to} exists")));
+        }
+        let file = files.remove(from).ok_or_else(|| Error::not_found(format!("there is no file {from}")))?;
+        files.insert(to.into(), file);
+        Ok(())
+    }
+
+    /// Folders are but parts of names here.
+    fn remove_folder(&self, folder: &str) -> Result<()> {
+        check_file(folder)
+    }
+
+    fn pin(&self) -> Result<Option<Box<dyn PinGuard>>> {
+        let name = uuid::Uuid::new_v4().to_string();
+        self.pins.all().insert(name.clone(), (Vec::new(), Instant::now()));
+        Ok(Some(Box::new(MemoryPin { name, pins: self.pins.clone() })))
+    }
+
+    fn pins(&self) -> Result<Vec<PinFile>> {
+        let pins = self.pins.all();
+        let pin = |(name, (line, written)): (&String, &(Vec<u8>, Instant))| PinFile {
+            name: name.clone(),
+            line: line.clone(),
+            age: written.elapsed(),
+            lives: true,
+        };
+        Ok(pins.iter().map(pin).collect())
     }
 
     fn sync_file(&self, path: &str) -> Result<()> {
@@ -170,6 +231,39 @@ impl Storage for MemoryStorage {
         }
         *held = true;
         Ok(Box::new(MemoryGuard(self.lock.clone())))
+    }
+}
+
+/// The marks of the handles, by name: what each says, and since when.
+#[derive(Debug, Default)]
+struct Pins(Mutex<BTreeMap<String, (Vec<u8>, Instant)>>);
+
+impl Pins {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<String, (Vec<u8>, Instant)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug)]
+struct MemoryPin {
+    name: String,
+    pins: Arc<Pins>,
+}
+
+impl PinGuard for MemoryPin {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn write(&self, line: &[u8]) -> Result<()> {
+        self.pins.all().insert(self.name.clone(), (line.to_vec(), Instant::now()));
+        Ok(())
+    }
+}
+
+impl Drop for MemoryPin {
+    fn drop(&mut self) {
+        self.pins.all().remove(&self.name);
     }
 }
 

@@ -50,6 +50,7 @@ impl Transaction {
         if durability == Durability::Full {
             self.sync_earlier(&newest)?;
         }
+        self.files.check_present()?;
         self.publish(&newest, rows, durability)?;
         self.files.write_headers();
         drop(lock);
@@ -152,11 +153,11 @@ impl Transaction {
         next.apply(&entry, crc, bytes.len() as u64)?;
         match self.store.log.publish(next, &bytes, durability == Durability::Full) {
             Ok(Published::Yes) => {
-                self.files.created.clear();
+                self.files.settled();
                 Ok(())
             }
             Ok(Published::Unknown(error)) => {
-                self.files.created.clear();
+                self.files.settled();
                 self.store.poison();
                 let why = format!(
                     "whether version {} is committed is not known: {} could not be made durable; reopen the store to see",

@@ -35,8 +35,12 @@ counts! {
     replaces,
     /// `write_at`.
     writes,
-    /// `remove`.
+    /// `rename`.
+    renames,
+    /// `remove` and `remove_folder`.
     removes,
+    /// `pin`.
+    pins,
     /// Syncs of files: `sync_file`, and one in each `create_new_synced`.
     file_syncs,
     /// `sync_folder`.
@@ -54,7 +58,7 @@ counts! {
 impl Counts {
     /// The calls that change something, or make a change durable: those that faults count.
     pub fn mutations(&self) -> u64 {
-        self.creates + self.replaces + self.writes + self.removes + self.sync_calls
+        self.creates + self.replaces + self.writes + self.renames + self.removes + self.sync_calls
     }
 
     /// All syncs, of files and of folders.

@@ -75,6 +75,13 @@ impl Journal {
         }
     }
 
+    pub(super) fn rename(&mut self, call: u64, from: &str, to: &str) {
+        if let Some(file) = self.names.get(from).copied() {
+            self.name(call, from, None);
+            self.name(call, to, Some(file));
+        }
+    }
+
     pub(super) fn sync_file(&mut self, call: u64, path: &str) {
         self.settle_file(path, Durable::Since(call));
     }

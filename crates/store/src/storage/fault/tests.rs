@@ -30,19 +30,23 @@ fn counts_calls_bytes_and_files() {
     storage.write_at("c", 1, b"23").unwrap();
     storage.write_at("d/e", 1, b"23").unwrap();
     storage.remove("c").unwrap();
+    storage.rename("b", "f").unwrap();
+    storage.rename("f", "b").unwrap();
     storage.sync_file("b").unwrap();
     storage.sync_folder("").unwrap();
     storage.read("b").unwrap();
+    storage.files("").unwrap();
+    drop(storage.pin().unwrap());
     storage.len("b").unwrap();
     storage.list("").unwrap();
     storage.map(&[]).unwrap();
     drop(storage.lock(Duration::ZERO).unwrap());
     let counts = storage.counts() - before;
-    assert_eq!((counts.creates, counts.replaces, counts.writes, counts.removes), (2, 2, 2, 1));
+    assert_eq!((counts.creates, counts.replaces, counts.writes, counts.removes, counts.renames), (2, 2, 2, 1, 2));
     assert_eq!((counts.file_syncs, counts.folder_syncs, counts.syncs()), (2, 1, 3));
-    assert_eq!((counts.reads, counts.lens, counts.lists, counts.maps, counts.locks), (1, 1, 1, 1, 1));
+    assert_eq!((counts.reads, counts.lens, counts.lists, counts.maps, counts.locks), (1, 1, 2, 1, 1));
     assert_eq!((counts.bytes_written, counts.files_created), (2 + 1 + 1 + 2 + 2, 3));
-    assert_eq!(counts.mutations(), 9);
+    assert_eq!((counts.mutations(), counts.pins), (11, 1));
 }
 
 #[test]

@@ -263,3 +263,25 @@ fn known_file_systems_extend_in_place() {
     }
     assert!(!LocalStorage::open("/dev/shm", true, Some(false)).unwrap().in_place());
 }
+
+#[test]
+fn the_pin_of_a_dead_process_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let storage = |in_place| LocalStorage::open(folder.path(), false, Some(in_place)).unwrap();
+    let dead = folder.path().join("_pins/0-dead");
+    fs::create_dir(folder.path().join("_pins")).unwrap();
+    fs::write(&dead, "a line\n").unwrap();
+    // Where locks may not hold between machines, its age is all there is.
+    let pins = storage(false).pins().unwrap();
+    assert_eq!((pins.len(), pins[0].lives, pins[0].line.as_slice()), (1, false, &b"a line\n"[..]));
+    assert!(LocalStorage::open(folder.path(), true, Some(true)).unwrap().pins().unwrap().is_empty());
+    assert!(dead.exists(), "a read-only storage removes nothing");
+    assert!(storage(true).pins().unwrap().is_empty());
+    assert!(!dead.exists());
+    // One that lives is believed on every file system.
+    let storage = storage(false);
+    let pin = storage.pin().unwrap().unwrap();
+    assert_eq!(storage.pins().unwrap().iter().map(|pin| pin.lives).collect::<Vec<_>>(), [true]);
+    drop(pin);
+    assert!(fs::read_dir(folder.path().join("_pins")).unwrap().next().is_none());
+}
