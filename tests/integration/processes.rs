@@ -23,7 +23,7 @@ fn create(path: &Path) {
     let store = open(path);
     let mut tx = store.begin().unwrap();
     let field = FieldSpec::new("value", DType::Int64, vec![CELL]).unwrap();
-    tx.create("a", vec![field], ArrayOptions { shard_bytes: 1 << 16 }).unwrap();
+    tx.create("a", vec![field], ArrayOptions { shard_bytes: 1 << 16, ..ArrayOptions::default() }).unwrap();
     tx.commit().unwrap();
 }
 

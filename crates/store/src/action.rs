@@ -6,6 +6,7 @@ use hyperslab_core::{DType, Error, FieldSpec, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
+pub(crate) use crate::codec::Codec;
 use crate::layout;
 use crate::shard::Shard;
 
@@ -293,23 +294,6 @@ pub(crate) struct TagDrop {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Expire {
     pub before: u64,
-}
-
-/// How a field's values lie in sealed shards.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Codec {
-    /// As they are.
-    #[default]
-    None,
-    /// The seekable zstd format, at this level.
-    Zstd(i32),
-}
-
-impl Codec {
-    pub(crate) fn is_none(&self) -> bool {
-        *self == Self::None
-    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]

@@ -46,7 +46,7 @@ pub use maintenance::{
     CheckOptions, Finding, OptimizeOptions, OptimizeReport, Severity, VacuumOptions, VacuumReport, check,
 };
 pub use name::{ArrayName, DEFAULT_SCHEMA};
-pub use options::{ArrayOptions, Durability, OpenOptions};
+pub use options::{ArrayOptions, Codec, Durability, OpenOptions};
 pub use snapshot::Snapshot;
 pub use storage::{FileInfo, FileRange, LocalStorage, LockGuard, MemoryStorage, PinFile, PinGuard, Storage};
 pub use store::Store;

@@ -1,6 +1,10 @@
 //! What can be chosen when a store is opened and an array is created.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
+
+pub use crate::codec::Codec;
 
 /// What a returned commit survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,11 +27,20 @@ pub struct OpenOptions {
     pub durability: Durability,
     /// How long a commit waits for other writers.
     pub lock_timeout: Duration,
+    /// Further directories, perhaps on other disks, over which a new store spreads its shards. Of a store that is
+    /// there: where its directories are now, in the same order, if they were moved.
+    pub dirs: Vec<PathBuf>,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { read_only: false, create: false, durability: Durability::Full, lock_timeout: Duration::from_secs(30) }
+        Self {
+            read_only: false,
+            create: false,
+            durability: Durability::Full,
+            lock_timeout: Duration::from_secs(30),
+            dirs: Vec::new(),
+        }
     }
 }
 
@@ -36,10 +49,21 @@ impl Default for OpenOptions {
 pub struct ArrayOptions {
     /// The size that shards (files) aim at, in bytes.
     pub shard_bytes: u64,
+    /// How fields are compressed…
+    pub codec: Codec,
+    /// …those excepted that are named here.
+    pub codecs: BTreeMap<String, Codec>,
+}
+
+impl ArrayOptions {
+    /// The codec of a field.
+    pub fn codec_of(&self, field: &str) -> Codec {
+        self.codecs.get(field).copied().unwrap_or(self.codec)
+    }
 }
 
 impl Default for ArrayOptions {
     fn default() -> Self {
-        Self { shard_bytes: 256 << 20 }
+        Self { shard_bytes: 256 << 20, codec: Codec::None, codecs: BTreeMap::new() }
     }
 }

@@ -186,7 +186,7 @@ impl ArrayState {
         Ok(Self {
             id: action.array,
             name,
-            options: ArrayOptions { shard_bytes: action.shard_bytes },
+            options: ArrayOptions { shard_bytes: action.shard_bytes, ..ArrayOptions::default() },
             fields,
             field_ids,
             segments: Vec::new(),

@@ -119,13 +119,21 @@ impl Transaction {
             let why = format!("shards of {} bytes; 1 to {MAX_SHARD_BYTES} can be asked for", options.shard_bytes);
             return Err(Error::invalid(why));
         }
+        check_codecs(&fields, &options).map_err(|e| e.with("array", &name))?;
         let id = Id::random();
         let field_ids: Vec<u32> = (0u32..).take(fields.len()).collect();
         self.actions.push(Action::ArrayCreate(ArrayCreate {
             array: id,
             schema: name.schema.clone(),
             name: name.name.clone(),
-            fields: field_ids.iter().zip(&fields).map(|(&id, field)| FieldRecord::new(id, field)).collect(),
+            fields: field_ids
+                .iter()
+                .zip(&fields)
+                .map(|(&id, field)| FieldRecord {
+                    codec: options.codec_of(field.name()),
+                    ..FieldRecord::new(id, field)
+                })
+                .collect(),
             shard_bytes: options.shard_bytes,
         }));
         let target = Target { array: id, fields, field_ids, shard_bytes: options.shard_bytes };
@@ -264,6 +272,21 @@ impl Transaction {
             }
         }
     }
+}
+
+/// Refuses codecs that do not exist, and those of fields that do not.
+///
+/// # Errors
+/// `Invalid`.
+pub(crate) fn check_codecs(fields: &[FieldSpec], options: &ArrayOptions) -> Result<()> {
+    options.codec.check()?;
+    for (name, codec) in &options.codecs {
+        if !fields.iter().any(|f| f.name() == name) {
+            return Err(Error::invalid(format!("there is no field {name:?} to have the codec {codec}")));
+        }
+        codec.check()?;
+    }
+    Ok(())
 }
 
 fn exists(name: &ArrayName) -> Error {

@@ -18,7 +18,7 @@ fn numpy_loads_every_shard_after_any_commit() {
         let mut store = Store::open_with(&path, options.clone()).unwrap();
         let mut tx = store.begin().unwrap();
         let field = FieldSpec::new("value", DType::Int64, cell.clone()).unwrap();
-        tx.create("a", vec![field], ArrayOptions { shard_bytes: 64 << 10 }).unwrap();
+        tx.create("a", vec![field], ArrayOptions { shard_bytes: 64 << 10, ..ArrayOptions::default() }).unwrap();
         tx.commit().unwrap();
         check(name, 0, shown);
         let mut rows = 0_i64;

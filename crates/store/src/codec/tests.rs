@@ -118,6 +118,20 @@ fn every_flipped_byte_is_found() {
     }
 }
 
+#[test]
+fn codecs_are_written_and_read_as_text() {
+    for (text, codec) in
+        [("none", Codec::None), ("zstd", Codec::Zstd(3)), ("zstd(9)", Codec::Zstd(9)), ("zstd(-5)", Codec::Zstd(-5))]
+    {
+        assert_eq!((text.parse::<Codec>().unwrap(), codec.to_string()), (codec, text.to_owned()));
+    }
+    assert_eq!(" ZSTD( 4 ) ".parse::<Codec>().unwrap(), Codec::Zstd(4));
+    for bad in ["", "lz4", "zstd()", "zstd(99)", "zstd(x)", "zstd(3"] {
+        assert_eq!(bad.parse::<Codec>().unwrap_err().kind(), ErrorKind::Invalid, "{bad}");
+    }
+    assert_eq!(serde_json::to_string(&Codec::Zstd(9)).unwrap(), r#"{"zstd":9}"#);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 

@@ -3,7 +3,7 @@
 use hyperslab_core::{Error, Result};
 use zstd::bulk::Compressor;
 
-use super::{FRAME_BYTES, SEEKABLE, SKIPPABLE_HEADER, SKIPPABLE_PADDING, SKIPPABLE_TABLE, TABLE_FOOTER};
+use super::{Codec, FRAME_BYTES, SEEKABLE, SKIPPABLE_HEADER, SKIPPABLE_PADDING, SKIPPABLE_TABLE, TABLE_FOOTER};
 
 /// By how much the frame of the final header may be larger than that of the first one, which claims other rows.
 const SLACK: usize = 64;
@@ -32,11 +32,7 @@ impl SeekableWriter {
     /// # Errors
     /// `Invalid` for a level that zstd does not know.
     pub(crate) fn new(level: i32, header: &[u8], row_bytes: usize) -> Result<Self> {
-        let levels = zstd::compression_level_range();
-        if !levels.contains(&level) {
-            let why = format!("zstd has no level {level}; it has {} to {}", levels.start(), levels.end());
-            return Err(Error::invalid(why));
-        }
+        Codec::Zstd(level).check()?;
         let failed = |e| Error::invalid("starting zstd").because(e);
         let mut compressor = Compressor::new(level).map_err(failed)?;
         compressor.include_checksum(true).map_err(failed)?;

@@ -117,7 +117,7 @@ fn several_fields_stay_side_by_side() {
     let folder = tempfile::tempdir().unwrap();
     let store = in_folder(folder.path());
     let mut tx = store.begin().unwrap();
-    tx.create("t", pairs(), ArrayOptions { shard_bytes: 16384 }).unwrap();
+    tx.create("t", pairs(), ArrayOptions { shard_bytes: 16384, ..ArrayOptions::default() }).unwrap();
     tx.commit().unwrap();
     let mut next = 0;
     for n in [1_i64, 700, 5000, 3, 20_000] {
@@ -175,7 +175,7 @@ fn arrays_that_cannot_be_are_not_created() {
     assert!(error.to_string().contains("two fields are named \"id\""), "{error}");
     assert!(tx.create("t", vec![], ArrayOptions::default()).is_err());
     assert!(tx.create("", pairs(), ArrayOptions::default()).is_err());
-    assert!(tx.create("t", pairs(), ArrayOptions { shard_bytes: 0 }).is_err());
+    assert!(tx.create("t", pairs(), ArrayOptions { shard_bytes: 0, ..ArrayOptions::default() }).is_err());
     let elsewhere = hyperslab_store::ArrayName::new("nowhere", "t");
     assert_eq!(tx.create(elsewhere, pairs(), ArrayOptions::default()).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(tx.commit().unwrap(), 0);
@@ -230,7 +230,7 @@ fn a_large_source_is_read_in_small_pieces() {
     let fields = vec![FieldSpec::new("value", DType::UInt8, vec![100]).unwrap()];
     let source = Endless(fields.clone(), 1_000_000);
     let mut tx = store.begin().unwrap();
-    tx.create("a", fields, ArrayOptions { shard_bytes: 16 << 20 }).unwrap();
+    tx.create("a", fields, ArrayOptions { shard_bytes: 16 << 20, ..ArrayOptions::default() }).unwrap();
     tx.append_source("a", &source).unwrap();
     tx.commit().unwrap();
     let info = array(&store, "a").info().unwrap();

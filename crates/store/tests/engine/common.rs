@@ -33,7 +33,7 @@ pub(crate) fn rows(start: usize, n: usize) -> Array2<f32> {
 
 pub(crate) fn create(store: &Store, name: &str, shard_bytes: u64, n: usize) -> u64 {
     let mut tx = store.begin().unwrap();
-    tx.create(name, fields(), ArrayOptions { shard_bytes }).unwrap();
+    tx.create(name, fields(), ArrayOptions { shard_bytes, ..ArrayOptions::default() }).unwrap();
     tx.append_ndarray(name, &rows(0, n)).unwrap();
     tx.commit().unwrap()
 }

@@ -167,7 +167,7 @@ fn threads_and_handles_append_at_once() {
     for (first, second) in pairs {
         let field = FieldSpec::new("value", DType::Int64, vec![]).unwrap();
         let mut tx = first.begin().unwrap();
-        tx.create("a", vec![field], ArrayOptions { shard_bytes: 4096 }).unwrap();
+        tx.create("a", vec![field], ArrayOptions { shard_bytes: 4096, ..ArrayOptions::default() }).unwrap();
         tx.commit().unwrap();
         std::thread::scope(|scope| {
             for writer in 0..4_i64 {

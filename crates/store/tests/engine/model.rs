@@ -65,7 +65,7 @@ fn change(random: &mut Random, tx: &mut hyperslab_store::Transaction, model: &mu
         (0 | 1, _) | (_, None) => {
             let name = format!("array {}", random.below(12));
             let shard_bytes = [4096, 8192, 1 << 20][random.below(3)];
-            let created = tx.create(name.as_str(), fields(), ArrayOptions { shard_bytes });
+            let created = tx.create(name.as_str(), fields(), ArrayOptions { shard_bytes, ..ArrayOptions::default() });
             match model.contains_key(&name) {
                 true => assert_eq!(created.unwrap_err().kind(), ErrorKind::AlreadyExists),
                 false => {

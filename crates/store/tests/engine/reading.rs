@@ -139,7 +139,12 @@ fn every_dtype_and_cell_comes_back_bit_for_bit() {
                 let field = FieldSpec::new("value", dtype, cell).unwrap();
                 let name = format!("{dtype} {:?}", field.cell());
                 let mut tx = store.begin().unwrap();
-                tx.create(name.as_str(), vec![field.clone()], ArrayOptions { shard_bytes: 4096 }).unwrap();
+                tx.create(
+                    name.as_str(),
+                    vec![field.clone()],
+                    ArrayOptions { shard_bytes: 4096, ..ArrayOptions::default() },
+                )
+                .unwrap();
                 let count = 700;
                 let raw: Vec<u8> = (0..count * field.row_bytes())
                     .map(|i| (i * 31 + n * 7 + m) as u8)
