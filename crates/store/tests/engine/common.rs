@@ -56,3 +56,32 @@ pub(crate) fn values(array: &Array) -> Vec<f32> {
 pub(crate) fn expected(n: usize) -> Vec<f32> {
     (0..n * 2).map(|v| v as f32).collect()
 }
+
+/// A small generator of numbers (SplitMix64), so that a seed gives the same run everywhere.
+pub(crate) struct Random(pub u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(crate) fn below(&mut self, n: usize) -> usize {
+        (self.next() % n.max(1) as u64) as usize
+    }
+}
+
+/// The seeds of a test, printed: new ones in every run, `HYPERSLAB_SEED` repeats one; as many as `runs`, or
+/// `HYPERSLAB_RUNS`.
+pub(crate) fn seeds(test: &str, runs: u64) -> impl Iterator<Item = u64> {
+    let given = |name| std::env::var(name).ok().and_then(|s| s.parse::<u64>().ok());
+    let seed = given("HYPERSLAB_SEED");
+    let runs = given("HYPERSLAB_RUNS").unwrap_or(if seed.is_some() { 1 } else { runs });
+    let nanos = std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_nanos() as u64);
+    let first = seed.unwrap_or_else(|| Random(nanos ^ u64::from(std::process::id()) << 40).next() >> 16);
+    let test = test.to_owned();
+    (first..first + runs).inspect(move |seed| println!("{test}: HYPERSLAB_SEED={seed}"))
+}

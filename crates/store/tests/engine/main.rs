@@ -3,6 +3,7 @@
 
 mod appends;
 mod basics;
+mod campaign;
 mod common;
 mod conflicts;
 mod cost;
