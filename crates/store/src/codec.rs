@@ -72,7 +72,9 @@ impl FromStr for Codec {
             ("zstd", _) => Self::Zstd(LEVEL),
             (_, Some(Ok(level))) => Self::Zstd(level),
             _ => {
-                return Err(Error::invalid(format!("there is no codec {text:?}; there are none, zstd and zstd(level)")));
+                return Err(Error::invalid(format!(
+                    "there is no codec {text:?}; there are none, zstd and zstd(level)"
+                )));
             }
         };
         codec.check().map(|()| codec)

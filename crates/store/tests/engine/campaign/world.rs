@@ -215,9 +215,11 @@ impl Op {
     /// Does it to a transaction.
     pub(crate) fn run(&self, tx: &mut Transaction) -> Result<()> {
         match self {
-            Self::Create(name, fields, shard_bytes) => {
-                tx.create(name.as_str(), fields.clone(), ArrayOptions { shard_bytes: *shard_bytes })
-            }
+            Self::Create(name, fields, shard_bytes) => tx.create(
+                name.as_str(),
+                fields.clone(),
+                ArrayOptions { shard_bytes: *shard_bytes, ..ArrayOptions::default() },
+            ),
             Self::Append(name, rows) => {
                 let fields = tx.fields(name.as_str())?;
                 tx.append(name.as_str(), &batch(&fields, rows))
