@@ -28,6 +28,9 @@ const LISTINGS: usize = 5;
 /// small cost that finds every damaged entry.
 const SMALL_LOG: u64 = 16 << 10;
 
+/// Entries of less than this weight are not worth a checkpoint: reading them costs less than writing one so often.
+const LEAST_LOG: u64 = 4 << 10;
+
 /// The log of an open store, with the newest state that was read.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -185,7 +188,7 @@ impl Log {
     }
 
     fn write_checkpoint(&self, state: &State, upkeep: &mut Upkeep) -> Result<()> {
-        let due = |hint: &Hint| state.log_bytes.saturating_sub(hint.log_bytes) > hint.bytes;
+        let due = |hint: &Hint| state.log_bytes.saturating_sub(hint.log_bytes) > hint.bytes.max(LEAST_LOG);
         if !due(&upkeep.hint) {
             return Ok(());
         }
@@ -203,7 +206,12 @@ impl Log {
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
                 done => done?,
             }
-            self.storage.replace(LAST_CHECKPOINT, &seal(&hint)?.0)?;
+            // Not replaced in one step: that makes ext4 write it out at once, and a missing hint is none.
+            self.storage.remove(LAST_CHECKPOINT)?;
+            match self.storage.create_new(LAST_CHECKPOINT, &seal(&hint)?.0) {
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+                done => done?,
+            }
             upkeep.older.push(upkeep.hint.version);
             upkeep.hint = hint;
         }

@@ -99,7 +99,7 @@ fn opening_reads_little(in_place: bool, versions: u64) {
     assert_eq!(checkpoints.len(), 1, "{read:?}");
     let entries: u64 = weigh(".json", ".checkpoint.json").iter().filter(|_| true).sum();
     let store_file = read.get("hyperslab.json").copied().unwrap_or(0);
-    assert!(entries - store_file <= checkpoints[0], "{read:?}");
+    assert!(entries - store_file <= checkpoints[0].max(4 << 10), "{read:?}");
     assert!(weigh(".jsonl", "-").is_empty(), "{read:?}");
     // A look for something newer costs no listing and reads nothing.
     let before = storage.counts();
