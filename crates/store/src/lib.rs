@@ -28,6 +28,7 @@ mod maintenance;
 mod name;
 mod options;
 mod pins;
+mod placement;
 mod runs;
 mod segment;
 mod shard;

@@ -1,6 +1,7 @@
 //! The one trait that touches files, and who implements it.
 //!
-//! Paths are relative to the store, `/`-separated, as [`crate::layout`] makes them.
+//! Paths are relative to the store, `/`-separated, as [`crate::layout`] makes them; those that begin with `@n/` are
+//! relative to the store's directory `n`.
 
 #[cfg(any(test, feature = "testing"))]
 pub mod contract;
@@ -73,6 +74,16 @@ pub struct PinFile {
 pub trait Storage: Send + Sync + Debug {
     /// What to call this store in messages: its path, or `memory`.
     fn describe(&self) -> String;
+
+    /// Says where the store's further directories are: paths that begin with `@1/` are in the first of them, and so on.
+    /// Called before any such path is used. A storage to which every path is just a name need not know.
+    ///
+    /// # Errors
+    /// `Invalid` when they cannot be used.
+    fn place(&self, dirs: &[String]) -> Result<()> {
+        let _ = dirs;
+        Ok(())
+    }
 
     /// Whether committed files can be extended in place (a known local file system). Where not, every append
     /// makes new files.

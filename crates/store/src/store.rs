@@ -8,9 +8,10 @@ use hyperslab_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, Crc, Id, Protocol};
-use crate::layout::{FORMAT, LOG, LogFile, STORE_FILE};
+use crate::layout::{self, FORMAT, LOG, LogFile, STORE_FILE};
 use crate::log::{Entry, Log, SyncMode, WRITER};
 use crate::pins::Pins;
+use crate::placement;
 use crate::runs::Maps;
 use crate::state::State;
 use crate::storage::{LocalStorage, MemoryStorage};
@@ -47,6 +48,9 @@ struct StoreFile {
     format: u64,
     id: Id,
     in_place: bool,
+    /// Further directories, as they were given.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    dirs: Vec<String>,
 }
 
 impl Store {
@@ -85,11 +89,12 @@ impl Store {
             Some(file) => file,
             None => create(storage.as_ref(), &options).map_err(named)?,
         };
+        let dirs = place(storage.as_ref(), &file, &options).map_err(named)?;
         let log = Log::open(storage.clone()).map_err(named)?;
         let in_place = file.in_place && storage.in_place();
         let pins = Pins::new(storage.clone(), !(options.read_only || storage.read_only()));
         let (maps, poisoned) = (Maps::default(), AtomicBool::new(false));
-        let inner = Inner { in_place, dirs: 1, storage, options, log, maps, pins, poisoned };
+        let inner = Inner { in_place, dirs, storage, options, log, maps, pins, poisoned };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -173,6 +178,18 @@ impl Inner {
     }
 }
 
+/// Finds the store's directories, and says how many hold its files.
+fn place(storage: &dyn Storage, file: &StoreFile, options: &OpenOptions) -> Result<u16> {
+    let dirs = if options.dirs.is_empty() { file.dirs.clone() } else { placement::absolute(&options.dirs)? };
+    if dirs.len() != file.dirs.len() {
+        let why = format!("{} further directories were given, and the store has {}", dirs.len(), file.dirs.len());
+        return Err(Error::invalid(format!("{why}; it keeps those that it was created with")));
+    }
+    storage.place(&dirs)?;
+    placement::check(storage, file.id, &dirs)?;
+    u16::try_from(dirs.len() + 1).map_err(|e| Error::corrupt("the store has too many directories").because(e))
+}
+
 fn read_store_file(storage: &dyn Storage) -> Result<Option<StoreFile>> {
     #[derive(Deserialize)]
     struct Format {
@@ -215,12 +232,15 @@ fn create(storage: &dyn Storage, options: &OpenOptions) -> Result<StoreFile> {
         message: None,
         actions: vec![Action::Protocol(Protocol::default())],
     };
-    match Log::create(storage, &first) {
-        // Left by a process that was killed right here.
-        Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-        done => done?,
-    }
-    let file = StoreFile { format: FORMAT, id: Id::random(), in_place: storage.in_place() };
+    // The store's id is its first transaction's, so that whoever finishes what a killed process began uses the same.
+    let id = match Log::create(storage, &first) {
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => first_txn(storage)?.ok_or(e)?,
+        done => done.map(|()| first.txn)?,
+    };
+    let dirs = placement::absolute(&options.dirs)?;
+    storage.place(&dirs)?;
+    placement::create(storage, id, &dirs)?;
+    let file = StoreFile { format: FORMAT, id, in_place: storage.in_place(), dirs };
     let mut bytes = serde_json::to_vec(&file).map_err(|e| Error::invalid("creating the store").because(e))?;
     bytes.push(b'\n');
     storage.create_new_synced(STORE_FILE, &bytes)?;
@@ -228,10 +248,20 @@ fn create(storage: &dyn Storage, options: &OpenOptions) -> Result<StoreFile> {
     Ok(file)
 }
 
+/// The transaction of the first log entry, which a process wrote that was killed before the store was there.
+fn first_txn(storage: &dyn Storage) -> Result<Option<Id>> {
+    let path = layout::entry(0);
+    let Some(bytes) = storage.read(&path)? else { return Ok(None) };
+    Entry::parse(&bytes, &path).map(|(entry, _)| Some(entry.txn))
+}
+
 /// Refuses a place that holds anything but the beginnings of a store that was not finished.
 fn check_empty(storage: &dyn Storage) -> Result<()> {
     let names = storage.list("")?;
-    if let Some(other) = names.iter().find(|name| *name != LOG && *name != STORE_FILE) {
+    // A storage to which every path is just a name lists the further directories here.
+    let ours =
+        |name: &String| name == LOG || name == STORE_FILE || layout::dir_of(name).is_some_and(|(dir, _)| dir > 0);
+    if let Some(other) = names.iter().find(|name| !ours(name)) {
         return Err(Error::invalid(format!(
             "the folder is not empty and is no store: it holds {other:?} and no {STORE_FILE}"
         )));

@@ -297,6 +297,10 @@ impl Storage for FaultStorage {
         self.inner.describe()
     }
 
+    fn place(&self, dirs: &[String]) -> Result<()> {
+        self.inner.place(dirs)
+    }
+
     fn in_place(&self) -> bool {
         self.in_place
     }

@@ -21,7 +21,7 @@ use self::descriptors::Descriptors;
 use self::lock::FileLock;
 use super::path::{check_file, check_folder, check_range, missing};
 use super::{FileInfo, FileRange, LockGuard, PinFile, PinGuard, Storage};
-use crate::layout::{LOCK, PAGE, PINS, TEMP_PREFIX};
+use crate::layout::{LOCK, PAGE, PINS, TEMP_PREFIX, dir_of};
 
 use filesystem::detect_in_place;
 
@@ -36,6 +36,14 @@ pub struct LocalStorage {
     /// Folders whose own names are durable.
     durable: Mutex<HashSet<PathBuf>>,
     lock: OnceLock<Arc<FileLock>>,
+    dirs: OnceLock<Dirs>,
+}
+
+/// Where the store's further directories are.
+#[derive(Debug)]
+struct Dirs {
+    roots: Vec<PathBuf>,
+    in_place: bool,
 }
 
 impl LocalStorage {
@@ -56,18 +64,37 @@ impl LocalStorage {
             descriptors: Descriptors::default(),
             durable: Mutex::default(),
             lock: OnceLock::new(),
+            dirs: OnceLock::new(),
         })
     }
 
     /// Where a file of the store is.
     fn resolve(&self, path: &str) -> Result<PathBuf> {
         check_file(path)?;
-        Ok(self.root.join(path))
+        let (root, path) = self.root_of(path)?;
+        Ok(root.join(path))
     }
 
     fn resolve_folder(&self, folder: &str) -> Result<PathBuf> {
         check_folder(folder)?;
-        Ok(if folder.is_empty() { self.root.clone() } else { self.root.join(folder) })
+        let (root, path) = self.root_of(folder)?;
+        Ok(if path.is_empty() { root.to_path_buf() } else { root.join(path) })
+    }
+
+    /// The directory that a path is in, and the rest of the path.
+    fn root_of<'a>(&self, path: &'a str) -> Result<(&Path, &'a str)> {
+        let found = dir_of(path).and_then(|(dir, rest)| match dir {
+            0 => Some((self.root.as_path(), rest)),
+            _ => Some((self.roots().get(usize::from(dir) - 1)?.as_path(), rest)),
+        });
+        found.ok_or_else(|| {
+            let why = format!("the log names {path}, and the store has {} further directories", self.roots().len());
+            Error::corrupt(why)
+        })
+    }
+
+    fn roots(&self) -> &[PathBuf] {
+        self.dirs.get().map(|dirs| dirs.roots.as_slice()).unwrap_or_default()
     }
 
     fn resolve_for_writing(&self, path: &str) -> Result<PathBuf> {
@@ -146,8 +173,24 @@ impl Storage for LocalStorage {
         self.root.display().to_string()
     }
 
+    fn place(&self, dirs: &[String]) -> Result<()> {
+        let roots: Vec<PathBuf> = dirs.iter().map(PathBuf::from).collect();
+        if let Some(dir) = roots.iter().find(|dir| dir.starts_with(&self.root)) {
+            return Err(Error::invalid(format!("the directory {} is in the store itself", dir.display())));
+        }
+        if let Some(dir) = roots.iter().find(|dir| fs::metadata(dir).is_ok_and(|found| !found.is_dir())) {
+            return Err(Error::invalid(format!("{} is a file, not a directory for shards", dir.display())));
+        }
+        let in_place = roots.iter().all(|dir| detect_in_place(dir));
+        let placed = self.dirs.get_or_init(|| Dirs { roots: roots.clone(), in_place });
+        match placed.roots == roots {
+            true => Ok(()),
+            false => Err(Error::invalid("the store's directories were changed while it was opened; open it again")),
+        }
+    }
+
     fn in_place(&self) -> bool {
-        self.in_place
+        self.in_place && self.dirs.get().is_none_or(|dirs| dirs.in_place)
     }
 
     fn read_only(&self) -> bool {
@@ -324,7 +367,7 @@ impl Storage for LocalStorage {
             done.push(folder.to_path_buf());
             let Some(parent) = folder.parent() else { break };
             let synced = sync_names(parent);
-            if folder == self.root {
+            if folder == self.root || self.roots().iter().any(|root| root == folder) {
                 // What is above the store need not be ours to read.
                 match synced {
                     Err(e) if e.kind() == Io::PermissionDenied => {}

@@ -10,4 +10,5 @@ mod cost;
 mod crash;
 mod damage;
 mod model;
+mod placement;
 mod reading;
