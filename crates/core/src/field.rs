@@ -58,6 +58,15 @@ impl FieldSpec {
         Self::new(name, self.dtype, self.cell.clone())
     }
 
+    /// The same field with cells of another shape.
+    ///
+    /// # Errors
+    /// `Invalid` for a shape that [`new`](Self::new) refuses.
+    pub fn with_cell(&self, cell: Vec<usize>) -> Result<Self> {
+        let checked = Self::new(self.name.clone(), self.dtype, cell)?;
+        Ok(Self { cell: checked.cell, ..self.clone() })
+    }
+
     /// The field's name.
     pub fn name(&self) -> &str {
         &self.name

@@ -1,82 +1,140 @@
 //! A segment: a run of rows of one array, each field in its own shards.
 
+use arrow_array::ArrayRef;
 use hyperslab_core::{Error, FieldSpec, Result};
 
-use crate::action::SegmentAction;
+use crate::deletion::Deletions;
 use crate::layout;
-use crate::shard::{Shard, row_multiple};
+use crate::shard::{Part, Shard, row_multiple};
 
 /// A segment. Rows inside are addressed by (segment id, offset).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Segment {
     pub id: u32,
+    /// Rows, deleted ones among them.
     pub rows: u64,
-    /// Per field of the array, in its order: the shards, in the order of their rows; none reads as zeros.
+    /// Per field of the array, in its order: the shards of its parts, part after part, each in the order of their rows;
+    /// none reads as the fill value.
     pub shards: Vec<Vec<Shard>>,
+    pub deleted: Deletions,
+    /// A transaction's own rows, before they are in files: per field the values, or `None` for the fill value.
+    pub memory: Option<Vec<Option<ArrayRef>>>,
 }
 
 impl Segment {
     pub(crate) fn empty(id: u32, fields: usize) -> Self {
-        Self { id, rows: 0, shards: vec![Vec::new(); fields] }
+        Self { id, rows: 0, shards: vec![Vec::new(); fields], deleted: Deletions::default(), memory: None }
+    }
+
+    /// Rows that are not deleted.
+    pub(crate) fn live(&self) -> u64 {
+        self.rows - self.deleted.rows().min(self.rows)
+    }
+
+    /// The shards of a part of a field.
+    pub(crate) fn part(&self, field: usize, part: Part) -> &[Shard] {
+        let shards = self.shards.get(field).map(Vec::as_slice).unwrap_or_default();
+        let start = shards.partition_point(|s| s.part < part);
+        let end = shards.partition_point(|s| s.part <= part);
+        shards.get(start..end).unwrap_or_default()
     }
 
     /// Whether rows can be added to it in place: every field that takes bytes has a last shard that is open.
     pub(crate) fn is_open(&self, fields: &[FieldSpec]) -> bool {
-        fields
-            .iter()
-            .zip(&self.shards)
-            .all(|(field, shards)| field.row_bytes() == 0 || shards.last().is_some_and(|s| s.open))
+        self.memory.is_none()
+            && fields
+                .iter()
+                .zip(&self.shards)
+                .all(|(field, shards)| field.row_bytes() == 0 || shards.last().is_some_and(|s| s.open))
     }
 
-    /// The segment after `action`, whose shards are new ones or replace grown ones.
+    /// The segment with `rows` rows, whose `shards` are new ones or replace grown ones.
     ///
     /// # Errors
     /// `Corrupt` when the shards do not cover exactly the rows, or a committed row would change.
-    pub(crate) fn extended(&self, action: &SegmentAction, ids: &[u32], fields: &[FieldSpec]) -> Result<Self> {
-        let bad = |why: String| Error::corrupt(format!("segment {:08x}: {why}", action.segment));
+    pub(crate) fn extended(&self, rows: u64, shards: &[Shard], ids: &[u32], fields: &[FieldSpec]) -> Result<Self> {
+        let bad = |why: String| Error::corrupt(format!("segment {:08x}: {why}", self.id));
         let mut next = self.clone();
-        if action.rows < self.rows {
-            return Err(bad(format!("its rows go from {} to {}", self.rows, action.rows)));
+        if rows < self.rows {
+            return Err(bad(format!("its rows go from {} to {rows}", self.rows)));
         }
-        next.rows = action.rows;
-        for shard in &action.shards {
+        if rows > u64::from(u32::MAX) {
+            return Err(bad(format!("{rows} rows are more than a segment can have")));
+        }
+        next.rows = rows;
+        for shard in shards {
             let index = ids.iter().position(|&id| id == shard.field);
             let (index, field) = index
                 .and_then(|i| fields.get(i).map(|f| (i, f)))
                 .ok_or_else(|| bad(format!("a shard of the unknown field {}", shard.field)))?;
             check_shard(shard, field).map_err(|why| bad(format!("shard {:?}: {why}", shard.file)))?;
             let Some(list) = next.shards.get_mut(index) else { continue };
-            match list.last() {
-                Some(last) if last.start == shard.start => {
-                    let same = last.file == shard.file && last.offset == shard.offset;
-                    if !(same && last.open && shard.rows >= last.rows) {
-                        return Err(bad(format!("shard {:?} does not continue {:?}", shard.file, last.file)));
-                    }
-                    list.pop();
-                }
-                Some(last) if last.end() != shard.start => {
-                    return Err(bad(format!("shard {:?} does not follow {:?}", shard.file, last.file)));
-                }
-                None if shard.start != 0 => return Err(bad(format!("shard {:?} is not the first", shard.file))),
-                Some(last) => {
-                    // What another shard follows has its final length.
-                    let closed = Shard { open: false, ..last.clone() };
-                    list.pop();
-                    list.push(closed);
-                }
-                None => {}
-            }
-            list.push(shard.clone());
+            add_shard(list, shard).map_err(bad)?;
         }
         for (field, shards) in fields.iter().zip(&next.shards) {
-            if let Some(last) = shards.last()
-                && last.end() != next.rows
-            {
-                return Err(bad(format!("field {:?} has {} rows of {}", field.name(), last.end(), next.rows)));
+            let last_of_part = shards.iter().zip(shards.iter().skip(1).map(Some).chain([None]));
+            let short = last_of_part.filter(|(s, next)| next.is_none_or(|n| n.part != s.part));
+            for (last, _) in short {
+                if last.end() != next.rows {
+                    return Err(bad(format!("field {:?} has {} rows of {}", field.name(), last.end(), next.rows)));
+                }
             }
         }
         Ok(next)
     }
+
+    /// The array has one more field, of which there are no shards here.
+    pub(crate) fn push_field(&mut self) {
+        self.shards.push(Vec::new());
+        if let Some(memory) = &mut self.memory {
+            memory.push(None);
+        }
+    }
+
+    /// The array has lost a field.
+    pub(crate) fn remove_field(&mut self, field: usize) {
+        if field < self.shards.len() {
+            self.shards.remove(field);
+        }
+        if let Some(memory) = self.memory.as_mut().filter(|m| field < m.len()) {
+            memory.remove(field);
+        }
+    }
+
+    /// The cells of a field have another shape: of what was written, only what both shapes have still counts.
+    pub(crate) fn clip(&mut self, field: usize, cell: &[usize]) {
+        for shard in self.shards.get_mut(field).into_iter().flatten() {
+            let before = shard.clip.as_ref().unwrap_or(&shard.cell);
+            let clip: Vec<usize> = before.iter().zip(cell).map(|(&a, &b)| a.min(b)).collect();
+            shard.open = false;
+            shard.clip = (clip != shard.cell || cell != shard.cell).then_some(clip);
+        }
+    }
+}
+
+/// Adds a shard to those of a field, in place of the one that it continues.
+fn add_shard(list: &mut Vec<Shard>, shard: &Shard) -> Result<(), String> {
+    let at = list.partition_point(|s| s.part <= shard.part);
+    let last = at.checked_sub(1).and_then(|i| list.get_mut(i)).filter(|s| s.part == shard.part);
+    match last {
+        Some(last) if last.start == shard.start => {
+            let same = last.file == shard.file && last.offset == shard.offset;
+            if !(same && last.open && shard.rows >= last.rows) {
+                return Err(format!("shard {:?} does not continue {:?}", shard.file, last.file));
+            }
+            *last = shard.clone();
+            return Ok(());
+        }
+        Some(last) if last.end() != shard.start => {
+            return Err(format!("shard {:?} does not follow {:?}", shard.file, last.file));
+        }
+        None if shard.start != 0 => return Err(format!("shard {:?} is not the first", shard.file)),
+        // What another shard follows has its final length.
+        Some(last) => last.open = false,
+        None => {}
+    }
+    list.insert(at, shard.clone());
+    Ok(())
 }
 
 /// Holds a shard's record against its field.
@@ -84,11 +142,22 @@ fn check_shard(shard: &Shard, field: &FieldSpec) -> Result<(), String> {
     if !layout::is_file_name(&shard.file) {
         return Err("this is no file name".into());
     }
-    if shard.cell != field.cell() {
+    let clipped = |clip: &Vec<usize>| {
+        clip.len() == shard.cell.len()
+            && clip.iter().zip(&shard.cell).zip(field.cell()).all(|((clip, cell), now)| clip <= cell && clip <= now)
+    };
+    let fits = match &shard.clip {
+        None => shard.cell == field.cell(),
+        Some(clip) => shard.cell.len() == field.cell().len() && clipped(clip) && !shard.open,
+    };
+    if !fits {
         return Err(format!("its cell shape is {:?}, the field's {:?}", shard.cell, field.cell()));
     }
-    if shard.rows == 0 || shard.rows.checked_mul(field.row_bytes() as u64) != Some(shard.bytes) || shard.bytes == 0 {
-        return Err(format!("{} bytes are not {} rows of {}", shard.bytes, shard.rows, field.row_bytes()));
+    let elements = shard.cell.iter().try_fold(1_u64, |n, &axis| n.checked_mul(axis as u64));
+    let row_bytes = elements.and_then(|n| n.checked_mul(field.dtype().size() as u64));
+    let bytes = row_bytes.and_then(|n| n.checked_mul(shard.rows));
+    if shard.rows == 0 || bytes != Some(shard.bytes) || shard.bytes == 0 {
+        return Err(format!("{} bytes are not {} rows of {row_bytes:?}", shard.bytes, shard.rows));
     }
     shard.check_kind()?;
     let end = shard.offset.checked_add(shard.bytes).filter(|&end| i64::try_from(end).is_ok());

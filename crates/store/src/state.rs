@@ -1,16 +1,19 @@
 //! The state of a store at one version: what the actions of the log fold to.
 
+mod array;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use hyperslab_core::{Error, FieldSpec, Result};
+use hyperslab_core::{Error, Result};
+use serde::{Deserialize, Serialize};
 
-use crate::action::{Action, ArrayCreate, Crc, FieldRecord, Id, Protocol, SegmentAction};
+pub(crate) use array::{ArrayState, PatchSegment, check_fields};
+
+use crate::ArrayName;
+use crate::action::{Action, ArrayRecord, Crc, Id, Protocol};
 use crate::log::{Entry, SyncMode};
 use crate::name::DEFAULT_SCHEMA;
-use crate::runs::Run;
-use crate::segment::Segment;
-use crate::{ArrayName, ArrayOptions};
 
 /// Everything that one version says.
 #[derive(Debug, Clone, Default)]
@@ -27,27 +30,21 @@ pub(crate) struct State {
     pub protocol: Protocol,
     /// The schemas; `public` is always there.
     pub schemas: BTreeSet<String>,
+    /// Versions with a name.
+    pub tags: BTreeMap<String, u64>,
+    /// Versions that cannot be read any more.
+    pub expired: Option<Expired>,
     names: BTreeMap<ArrayName, Id>,
     arrays: BTreeMap<Id, Arc<ArrayState>>,
 }
 
-/// An array at one version.
-#[derive(Debug, Clone)]
-pub(crate) struct ArrayState {
-    pub id: Id,
-    pub name: ArrayName,
-    pub options: ArrayOptions,
-    fields: Vec<FieldSpec>,
-    field_ids: Vec<u32>,
-    segments: Vec<Arc<Segment>>,
-    rows: u64,
-    /// The version that last changed it in any way, and that version's time.
-    pub changed: u64,
-    pub modified: i64,
-    /// The version that last changed anything but its rows.
-    pub shaped: u64,
-    /// Per field, its rows' places, worked out at the first read.
-    pub(crate) runs: Vec<OnceLock<Arc<Vec<Run>>>>,
+/// The versions before `before`, those with a tag excepted, may have lost their files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Expired {
+    pub before: u64,
+    /// The version that said so.
+    pub by: u64,
 }
 
 impl State {
@@ -94,31 +91,76 @@ impl State {
                 let mut array = self.remove(a.array)?;
                 let changed = Arc::make_mut(&mut array);
                 changed.name = ArrayName::new(a.schema.clone(), a.name.clone());
-                changed.touch(entry);
-                changed.shaped = entry.version;
+                changed.reshaped(entry);
                 self.insert(array)?;
             }
             Action::ArrayDrop(a) => {
                 self.remove(a.array)?;
             }
-            Action::SegmentAdd(a) => {
-                let array = self.array_mut(a.array)?;
-                array.add_segment(a)?;
-                array.touch(entry);
+            Action::ArrayClone(record) => self.insert_record(record, entry)?,
+            Action::ArrayRestore(record) => {
+                if self.arrays.contains_key(&record.create.array) {
+                    self.remove(record.create.array)?;
+                }
+                self.insert_record(record, entry)?;
             }
-            Action::SegmentExtend(a) => {
-                let array = self.array_mut(a.array)?;
-                array.extend_segment(a)?;
-                array.touch(entry);
+            Action::ArraySet(a) => self.reshape(a.array, entry, |array| array.set(a))?,
+            Action::FieldAdd(a) => self.reshape(a.array, entry, |array| array.add_field(&a.field))?,
+            Action::FieldDrop(a) => self.reshape(a.array, entry, |array| array.drop_field(a.field))?,
+            Action::FieldRename(a) => self.reshape(a.array, entry, |array| array.rename_field(a.field, &a.name))?,
+            Action::Resize(a) => self.reshape(a.array, entry, |array| array.resize_cell(a.field, &a.cell))?,
+            Action::SegmentAdd(a) => self.change(a.array, entry, |array| array.add_segment(a))?,
+            Action::SegmentExtend(a) => self.change(a.array, entry, |array| array.extend_segment(a))?,
+            // Nothing that a query sees changes.
+            Action::SegmentReplace(a) => self.array_mut(a.array)?.replace_segments(a)?,
+            Action::Patch(a) => self.change(a.array, entry, |array| array.patch(a))?,
+            Action::Delete(a) => self.change(a.array, entry, |array| array.delete(a))?,
+            Action::TagSet(a) => {
+                if a.version >= entry.version || !self.is_readable(a.version) {
+                    return Err(Error::corrupt(format!("tag {:?} names version {}", a.tag, a.version)));
+                }
+                self.tags.insert(a.tag.clone(), a.version);
             }
-            other => return Err(Error::unsupported(format!("the action {other:?}"))),
+            Action::TagDrop(a) => {
+                if self.tags.remove(&a.tag).is_none() {
+                    return Err(Error::corrupt(format!("there is no tag {:?}", a.tag)));
+                }
+            }
+            Action::Expire(a) => {
+                if a.before > entry.version || self.expired.is_some_and(|e| a.before < e.before) {
+                    return Err(Error::corrupt(format!("versions before {} cannot expire", a.before)));
+                }
+                self.expired = Some(Expired { before: a.before, by: entry.version });
+            }
         }
         Ok(())
     }
 
-    /// Whether no VACUUM has expired a version up to this one's.
+    /// Changes the rows of an array.
+    fn change(&mut self, id: Id, entry: &Entry, change: impl FnOnce(&mut ArrayState) -> Result<()>) -> Result<()> {
+        let array = self.array_mut(id)?;
+        change(array)?;
+        array.touch(entry);
+        Ok(())
+    }
+
+    /// Changes more of an array than its rows.
+    fn reshape(&mut self, id: Id, entry: &Entry, change: impl FnOnce(&mut ArrayState) -> Result<()>) -> Result<()> {
+        let array = self.array_mut(id)?;
+        change(array)?;
+        array.reshaped(entry);
+        Ok(())
+    }
+
+    fn insert_record(&mut self, record: &ArrayRecord, entry: &Entry) -> Result<()> {
+        let mut array = ArrayState::from_record(record)?;
+        array.reshaped(entry);
+        self.insert(Arc::new(array))
+    }
+
+    /// Whether no VACUUM has expired a version.
     pub(crate) fn is_readable(&self, version: u64) -> bool {
-        version == self.version
+        self.expired.is_none_or(|e| version >= e.before) || self.tags.values().any(|&v| v == version)
     }
 
     pub(crate) fn insert(&mut self, array: Arc<ArrayState>) -> Result<()> {
@@ -141,7 +183,7 @@ impl State {
         Ok(array)
     }
 
-    fn array_mut(&mut self, id: Id) -> Result<&mut ArrayState> {
+    pub(crate) fn array_mut(&mut self, id: Id) -> Result<&mut ArrayState> {
         let array = self.arrays.get_mut(&id).ok_or_else(|| Error::corrupt(format!("there is no array {id}")))?;
         Ok(Arc::make_mut(array))
     }
@@ -166,121 +208,5 @@ impl State {
 
     pub(crate) fn has_schema(&self, schema: &str) -> bool {
         schema == DEFAULT_SCHEMA || self.schemas.contains(schema)
-    }
-}
-
-impl ArrayState {
-    /// A new array without rows.
-    ///
-    /// # Errors
-    /// `Corrupt` for fields that cannot be.
-    pub(crate) fn create(action: &ArrayCreate, name: ArrayName, version: u64, time: i64) -> Result<Self> {
-        let bad = |e: Error| Error::corrupt(format!("array {:?} cannot be created", name.to_string())).because(e);
-        let fields: Vec<FieldSpec> = action.fields.iter().map(FieldRecord::spec).collect::<Result<_>>().map_err(bad)?;
-        let field_ids: Vec<u32> = action.fields.iter().map(|f| f.id).collect();
-        if field_ids.iter().collect::<BTreeSet<_>>().len() != fields.len() {
-            return Err(bad(Error::corrupt("two fields have the same id")));
-        }
-        check_fields(&fields).map_err(bad)?;
-        let runs = fields.iter().map(|_| OnceLock::new()).collect();
-        Ok(Self {
-            id: action.array,
-            name,
-            options: ArrayOptions { shard_bytes: action.shard_bytes, ..ArrayOptions::default() },
-            fields,
-            field_ids,
-            segments: Vec::new(),
-            rows: 0,
-            changed: version,
-            modified: time,
-            shaped: version,
-            runs,
-        })
-    }
-
-    /// The action that creates it, without rows.
-    pub(crate) fn to_action(&self) -> ArrayCreate {
-        ArrayCreate {
-            array: self.id,
-            schema: self.name.schema.clone(),
-            name: self.name.name.clone(),
-            fields: self.field_ids.iter().zip(&self.fields).map(|(&id, f)| FieldRecord::new(id, f)).collect(),
-            shard_bytes: self.options.shard_bytes,
-        }
-    }
-
-    pub(crate) fn fields(&self) -> &[FieldSpec] {
-        &self.fields
-    }
-
-    pub(crate) fn field_ids(&self) -> &[u32] {
-        &self.field_ids
-    }
-
-    pub(crate) fn rows(&self) -> u64 {
-        self.rows
-    }
-
-    pub(crate) fn segments(&self) -> &[Arc<Segment>] {
-        &self.segments
-    }
-
-    /// The last segment, where it can grow in place.
-    pub(crate) fn open_segment(&self) -> Option<&Arc<Segment>> {
-        self.segments.last().filter(|s| s.is_open(&self.fields))
-    }
-
-    fn add_segment(&mut self, action: &SegmentAction) -> Result<()> {
-        if self.segments.iter().any(|s| s.id == action.segment) {
-            return Err(Error::corrupt(format!("segment {:08x} is added twice", action.segment)));
-        }
-        self.push_segment(action)
-    }
-
-    /// Adds a segment whose id is known to be new.
-    pub(crate) fn push_segment(&mut self, action: &SegmentAction) -> Result<()> {
-        let empty = Segment::empty(action.segment, self.fields.len());
-        let segment = empty.extended(action, &self.field_ids, &self.fields)?;
-        self.grow(0, segment.rows)?;
-        self.segments.push(Arc::new(segment));
-        Ok(())
-    }
-
-    fn extend_segment(&mut self, action: &SegmentAction) -> Result<()> {
-        let last = self.open_segment().filter(|s| s.id == action.segment);
-        let last = last
-            .ok_or_else(|| Error::corrupt(format!("segment {:08x} grows and is not the open one", action.segment)))?;
-        let (before, segment) = (last.rows, last.extended(action, &self.field_ids, &self.fields)?);
-        self.grow(before, segment.rows)?;
-        self.segments.pop();
-        self.segments.push(Arc::new(segment));
-        Ok(())
-    }
-
-    fn grow(&mut self, before: u64, after: u64) -> Result<()> {
-        let rows = self.rows.checked_add(after - before).filter(|&rows| i64::try_from(rows).is_ok());
-        self.rows = rows.ok_or_else(|| Error::corrupt("an array has more rows than 63 bits can count"))?;
-        self.runs = self.fields.iter().map(|_| OnceLock::new()).collect();
-        Ok(())
-    }
-
-    fn touch(&mut self, entry: &Entry) {
-        self.changed = entry.version;
-        self.modified = entry.time;
-    }
-}
-
-/// Refuses an array without fields or with two of the same name.
-///
-/// # Errors
-/// `Invalid`, naming the field.
-pub(crate) fn check_fields(fields: &[FieldSpec]) -> Result<()> {
-    if fields.is_empty() {
-        return Err(Error::invalid("an array needs at least one field"));
-    }
-    let mut seen = BTreeSet::new();
-    match fields.iter().find(|f| !seen.insert(f.name())) {
-        Some(twice) => Err(Error::invalid(format!("two fields are named {:?}", twice.name()))),
-        None => Ok(()),
     }
 }

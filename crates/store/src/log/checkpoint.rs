@@ -1,7 +1,7 @@
 //! Checkpoints: the state at one version, so that opening need not read every entry. They hold nothing that the
 //! entries do not say.
 
-use std::collections::HashSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hyperslab_core::{Error, Result};
@@ -9,10 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::entry::damaged;
 use super::seal::{seal, unseal};
-use crate::ArrayName;
-use crate::action::{ArrayCreate, Crc, Protocol, SegmentAction};
-use crate::shard::Shard;
-use crate::state::{ArrayState, State};
+use crate::action::{ArrayRecord, Crc, Protocol};
+use crate::state::{ArrayState, Expired, State};
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,44 +26,15 @@ struct Checkpoint {
     unsynced: Option<u64>,
     protocol: Protocol,
     schemas: Vec<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    tags: BTreeMap<String, u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expired: Option<Expired>,
     arrays: Vec<ArrayRecord>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ArrayRecord {
-    create: ArrayCreate,
-    changed: u64,
-    shaped: u64,
-    modified: i64,
-    segments: Vec<SegmentRecord>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SegmentRecord {
-    segment: u32,
-    rows: u64,
-    shards: Vec<Shard>,
 }
 
 /// The bytes of the checkpoint of `state`.
 pub(crate) fn to_bytes(state: &State) -> Result<Vec<u8>> {
-    let arrays = state.arrays().map(|array| ArrayRecord {
-        create: array.to_action(),
-        changed: array.changed,
-        shaped: array.shaped,
-        modified: array.modified,
-        segments: array
-            .segments()
-            .iter()
-            .map(|s| SegmentRecord {
-                segment: s.id,
-                rows: s.rows,
-                shards: s.shards.iter().flatten().cloned().collect(),
-            })
-            .collect(),
-    });
     let checkpoint = Checkpoint {
         version: state.version,
         time: state.time,
@@ -74,7 +43,9 @@ pub(crate) fn to_bytes(state: &State) -> Result<Vec<u8>> {
         unsynced: state.unsynced,
         protocol: state.protocol.clone(),
         schemas: state.schemas.iter().cloned().collect(),
-        arrays: arrays.collect(),
+        tags: state.tags.clone(),
+        expired: state.expired,
+        arrays: state.arrays().map(|array| array.to_record()).collect(),
     };
     seal(&checkpoint).map(|(bytes, _)| bytes)
 }
@@ -106,20 +77,10 @@ fn to_state(checkpoint: Checkpoint) -> Result<State> {
     state.unsynced = checkpoint.unsynced;
     state.protocol = checkpoint.protocol;
     state.schemas = checkpoint.schemas.into_iter().collect();
-    for record in checkpoint.arrays {
-        let name = ArrayName::new(record.create.schema.clone(), record.create.name.clone());
-        let mut array = ArrayState::create(&record.create, name, record.changed, record.modified)?;
-        array.shaped = record.shaped;
-        let mut ids = HashSet::new();
-        for s in record.segments {
-            if !ids.insert(s.segment) {
-                return Err(Error::corrupt(format!("segment {:08x} is there twice", s.segment)));
-            }
-            let action =
-                SegmentAction { array: record.create.array, segment: s.segment, rows: s.rows, shards: s.shards };
-            array.push_segment(&action)?;
-        }
-        state.insert(Arc::new(array))?;
+    state.tags = checkpoint.tags;
+    state.expired = checkpoint.expired;
+    for record in &checkpoint.arrays {
+        state.insert(Arc::new(ArrayState::from_record(record)?))?;
     }
     Ok(state)
 }

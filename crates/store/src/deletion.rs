@@ -1,0 +1,234 @@
+//! Deleted rows of a segment: what the log says of them, and where the live ones are.
+
+use std::sync::{Arc, OnceLock};
+
+use hyperslab_core::{Error, Result};
+use roaring::RoaringBitmap;
+
+use crate::Storage;
+use crate::action::{Crc, Deleted, Id, SegmentDelete};
+
+/// The deleted rows of a segment.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Deletions {
+    /// As the log says; of a transaction's own deletes only `rows` is true.
+    record: Deleted,
+    /// Worked out at the first read…
+    live: OnceLock<Arc<LiveIndex>>,
+    /// …from this, to which the ranges are to be added, or from the file.
+    earlier: Option<Arc<LiveIndex>>,
+}
+
+/// Which rows of a segment are alive, by their offset and by their rank among the live ones.
+#[derive(Debug, Default)]
+pub(crate) struct LiveIndex {
+    deleted: RoaringBitmap,
+    /// Runs of live rows: the rank and the offset of the first row of each.
+    runs: Vec<(u32, u32)>,
+    rows: u64,
+}
+
+impl Deletions {
+    /// How many rows are deleted.
+    pub(crate) fn rows(&self) -> u64 {
+        self.record.rows
+    }
+
+    pub(crate) fn record(&self) -> &Deleted {
+        &self.record
+    }
+
+    /// What a checkpoint or a clone says of a segment of `rows` rows.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn restore(&mut self, record: &Deleted, rows: u64) -> Result<()> {
+        check_ranges(&record.ranges, rows)?;
+        let in_ranges: u64 = record.ranges.iter().map(|(start, end)| u64::from(end - start)).sum();
+        let fits = if record.file.is_some() { in_ranges <= record.rows } else { in_ranges == record.rows };
+        if !fits || record.rows > rows {
+            return Err(Error::corrupt(format!("{} of {rows} rows are deleted, {in_ranges} in ranges", record.rows)));
+        }
+        *self = Self { record: record.clone(), ..Self::default() };
+        Ok(())
+    }
+
+    /// Further rows of a segment of `rows` rows are deleted.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub(crate) fn apply(&mut self, delete: &SegmentDelete, rows: u64) -> Result<()> {
+        let bad = |why: String| Error::corrupt(format!("segment {:08x}: {why}", delete.segment));
+        check_ranges(&delete.ranges, rows)?;
+        let further: u64 = delete.ranges.iter().map(|(start, end)| u64::from(end - start)).sum();
+        if let Some(file) = &delete.whole {
+            if !delete.ranges.is_empty() || delete.rows <= self.record.rows || delete.rows > rows {
+                return Err(bad(format!("{} of {rows} rows are deleted in a file", delete.rows)));
+            }
+            let record = Deleted { rows: delete.rows, file: Some(file.clone()), ranges: Vec::new() };
+            *self = Self { record, ..Self::default() };
+            return Ok(());
+        }
+        if further == 0 || delete.rows != self.record.rows + further || delete.rows > rows {
+            return Err(bad(format!(
+                "{} rows were deleted, {further} are, {} are said",
+                self.record.rows, delete.rows
+            )));
+        }
+        let ranges = merged(&self.record.ranges, &delete.ranges)
+            .ok_or_else(|| bad("a row is deleted for the second time".into()))?;
+        let earlier = self.live.take().or(self.earlier.take());
+        let record = Deleted { rows: delete.rows, file: self.record.file.take(), ranges };
+        *self = Self { record, live: OnceLock::new(), earlier };
+        Ok(())
+    }
+
+    /// Deletes offsets (ascending) of a segment of `rows` rows for a transaction itself; gives those that were alive.
+    ///
+    /// # Errors
+    /// As [`live`](Self::live); `Invalid` for an offset that is not there.
+    pub(crate) fn insert(&mut self, storage: &dyn Storage, array: Id, rows: u64, offsets: &[u32]) -> Result<Vec<u32>> {
+        if let Some(beyond) = offsets.last().filter(|&&o| u64::from(o) >= rows) {
+            return Err(Error::invalid(format!("there is no row {beyond} in a segment of {rows}")));
+        }
+        let mut deleted = self.live(storage, array, rows)?.map(|live| live.deleted.clone()).unwrap_or_default();
+        let alive: Vec<u32> = offsets.iter().copied().filter(|&offset| deleted.insert(offset)).collect();
+        self.record.rows = deleted.len();
+        self.live = OnceLock::from(Arc::new(LiveIndex::new(deleted, rows)));
+        Ok(alive)
+    }
+
+    /// The index of a segment of `rows` rows; `None` if none is deleted.
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the file, where it is missing or damaged or says something else than the log.
+    pub(crate) fn live(&self, storage: &dyn Storage, array: Id, rows: u64) -> Result<Option<Arc<LiveIndex>>> {
+        if self.record.rows == 0 {
+            return Ok(None);
+        }
+        if let Some(live) = self.live.get() {
+            return Ok(Some(live.clone()));
+        }
+        let mut deleted = match &self.earlier {
+            Some(earlier) => earlier.deleted.clone(),
+            None => self.load(storage, array)?,
+        };
+        for &(start, end) in &self.record.ranges {
+            deleted.insert_range(start..end);
+        }
+        if deleted.len() != self.record.rows || deleted.max().is_some_and(|max| u64::from(max) >= rows) {
+            let file = self.record.file.as_ref().map(|f| f.path(array)).unwrap_or_default();
+            let why = format!("{file}: {} rows are deleted, and the log says {}", deleted.len(), self.record.rows);
+            return Err(Error::corrupt(why));
+        }
+        Ok(Some(self.live.get_or_init(|| Arc::new(LiveIndex::new(deleted, rows))).clone()))
+    }
+
+    fn load(&self, storage: &dyn Storage, array: Id) -> Result<RoaringBitmap> {
+        let Some(file) = &self.record.file else { return Ok(RoaringBitmap::new()) };
+        let path = file.path(array);
+        let bytes = storage.read(&path)?;
+        let bytes = bytes.ok_or_else(|| Error::corrupt(format!("the file {path} of deleted rows is missing")))?;
+        if bytes.len() as u64 != file.bytes || Crc::of(&bytes) != file.crc32c {
+            let why = format!("the file {path} of deleted rows is not what was written: its checksum is another");
+            return Err(Error::corrupt(why));
+        }
+        RoaringBitmap::deserialize_from(bytes.as_slice())
+            .map_err(|e| Error::corrupt(format!("the file {path} of deleted rows is not understood")).because(e))
+    }
+}
+
+impl LiveIndex {
+    fn new(deleted: RoaringBitmap, rows: u64) -> Self {
+        let rows_end = u32::try_from(rows).unwrap_or(u32::MAX);
+        let (mut runs, mut rank, mut next) = (Vec::new(), 0_u32, 0_u32);
+        for offset in &deleted {
+            if offset > next {
+                runs.push((rank, next));
+                rank += offset - next;
+            }
+            next = offset.saturating_add(1);
+        }
+        if next < rows_end {
+            runs.push((rank, next));
+        }
+        Self { deleted, runs, rows }
+    }
+
+    /// The deleted offsets.
+    pub(crate) fn deleted(&self) -> &RoaringBitmap {
+        &self.deleted
+    }
+
+    /// The offset of the live row of a rank; the segment's end for a rank beyond.
+    pub(crate) fn offset(&self, rank: u64) -> u64 {
+        let next = self.runs.partition_point(|&(first, _)| u64::from(first) <= rank);
+        let run = next.checked_sub(1).and_then(|i| self.runs.get(i));
+        run.map_or(self.rows, |&(first, offset)| (u64::from(offset) + rank - u64::from(first)).min(self.rows))
+    }
+
+    /// The rank of the row at an offset; `None` if it is deleted.
+    pub(crate) fn rank(&self, offset: u64) -> Option<u64> {
+        let narrow = u32::try_from(offset).ok()?;
+        if offset >= self.rows || self.deleted.contains(narrow) {
+            return None;
+        }
+        let next = self.runs.partition_point(|&(_, first)| first <= narrow);
+        let (rank, first) = next.checked_sub(1).and_then(|i| self.runs.get(i))?;
+        Some(u64::from(*rank) + offset - u64::from(*first))
+    }
+
+    /// The offset after the run of live rows that holds the live row at `offset`.
+    pub(crate) fn run_end(&self, offset: u64) -> u64 {
+        let next = self.runs.partition_point(|&(_, first)| u64::from(first) <= offset);
+        let Some(&(rank, first)) = next.checked_sub(1).and_then(|i| self.runs.get(i)) else { return offset };
+        let end_rank = self.runs.get(next).map_or(self.rows - self.deleted.len(), |&(rank, _)| u64::from(rank));
+        u64::from(first) + end_rank - u64::from(rank)
+    }
+}
+
+/// Ranges are ascending, apart from each other and within a segment's rows.
+fn check_ranges(ranges: &[(u32, u32)], rows: u64) -> Result<()> {
+    let mut next = 0;
+    for &(start, end) in ranges {
+        if start < next || end <= start || u64::from(end) > rows {
+            return Err(Error::corrupt(format!("the range of deleted rows {start} to {end} of {rows} rows cannot be")));
+        }
+        next = end;
+    }
+    Ok(())
+}
+
+/// Both lists in one; `None` where they overlap. Neighbours become one range.
+fn merged(a: &[(u32, u32)], b: &[(u32, u32)]) -> Option<Vec<(u32, u32)>> {
+    let mut all: Vec<(u32, u32)> = a.iter().chain(b).copied().collect();
+    all.sort_unstable();
+    let mut out: Vec<(u32, u32)> = Vec::with_capacity(all.len());
+    for (start, end) in all {
+        match out.last_mut() {
+            Some(last) if start < last.1 => return None,
+            Some(last) if start == last.1 => last.1 = end,
+            _ => out.push((start, end)),
+        }
+    }
+    Some(out)
+}
+
+/// Ascending offsets as ranges.
+pub(crate) fn to_ranges(offsets: &[u32]) -> Vec<(u32, u32)> {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for &offset in offsets {
+        match ranges.last_mut() {
+            Some(last) if last.1 == offset => last.1 = offset + 1,
+            _ => ranges.push((offset, offset + 1)),
+        }
+    }
+    ranges
+}
+
+/// The bytes of a file of deleted rows.
+pub(crate) fn to_bytes(deleted: &RoaringBitmap) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(deleted.serialized_size());
+    deleted.serialize_into(&mut bytes).map_err(|e| Error::invalid("deleted rows").because(e))?;
+    Ok(bytes)
+}
