@@ -12,7 +12,6 @@ use hyperslab_core::{ArraySource, Block, Error, FieldSpec, Result, arrow};
 
 pub use field::{Batches, Field};
 
-use crate::layout::DATA_OFFSET;
 use crate::pins::Hold;
 use crate::runs::Run;
 use crate::state::ArrayState;
@@ -122,7 +121,7 @@ impl Array {
             .segments()
             .iter()
             .flat_map(|s| s.shards.iter().flatten())
-            .map(|s| (s.file.as_str(), DATA_OFFSET + s.bytes))
+            .map(|s| (s.file.as_str(), s.file_bytes()))
             .collect();
         let row_bytes: u64 = self.fields().iter().map(|f| f.row_bytes() as u64).sum();
         Ok(ArrayInfo {
@@ -175,6 +174,15 @@ impl Array {
         let missing = || Error::corrupt(format!("no shard of array {:?} holds row {row}", self.name().to_string()));
         let run = runs.partition_point(|run| run.start <= row).checked_sub(1).and_then(|i| runs.get(i));
         let run = run.filter(|run| row < run.end()).ok_or_else(missing)?;
+        if let Some(compressed) = &run.compressed {
+            let (shard, path) = compressed.as_ref();
+            let row_bytes = shard.bytes / shard.rows.max(1);
+            let (storage, frames) = (self.store.storage.as_ref(), &self.store.frames);
+            let (rows, bytes, _) = frames
+                .rows(storage, path, shard, row_bytes, row - run.start)
+                .map_err(|e| e.with("array", self.name()))?;
+            return Ok(Piece { rows: run.start + rows.start..run.start + rows.end, bytes: Some(bytes) });
+        }
         if run.ranges.is_empty() {
             return Ok(Piece { rows: run.start..run.end(), bytes: None });
         }

@@ -8,7 +8,7 @@ use arrow_buffer::Buffer;
 use hyperslab_core::{Error, Result};
 
 use crate::layout;
-use crate::shard::Shard;
+use crate::shard::{Kind, Shard};
 use crate::state::ArrayState;
 use crate::{FileRange, Storage};
 
@@ -28,6 +28,8 @@ pub(crate) struct Run {
     pub ranges: Vec<FileRange>,
     /// Whether a map of what follows can join on.
     pub whole_pages: bool,
+    /// The compressed shard, and its file: such a run has no ranges.
+    pub compressed: Option<Box<(Shard, String)>>,
 }
 
 impl Run {
@@ -58,6 +60,7 @@ pub(crate) fn runs(array: &ArrayState, field: usize) -> Vec<Run> {
                 starts: Vec::new(),
                 ranges: Vec::new(),
                 whole_pages: false,
+                compressed: None,
             });
         }
         for shard in shards {
@@ -70,6 +73,17 @@ pub(crate) fn runs(array: &ArrayState, field: usize) -> Vec<Run> {
 
 fn add_shard(runs: &mut Vec<Run>, array: &ArrayState, base: u64, shard: &Shard) {
     let path = shard.path(array.id);
+    if shard.kind == Kind::Zstd {
+        runs.push(Run {
+            start: base + shard.start,
+            rows: shard.rows,
+            starts: Vec::new(),
+            ranges: Vec::new(),
+            whole_pages: false,
+            compressed: Some(Box::new((shard.clone(), path))),
+        });
+        return;
+    }
     let range = FileRange { path, offset: shard.offset, len: shard.bytes };
     let start = base + shard.start;
     let joins = shard.offset.is_multiple_of(layout::PAGE);
@@ -86,6 +100,7 @@ fn add_shard(runs: &mut Vec<Run>, array: &ArrayState, base: u64, shard: &Shard) 
             starts: vec![start],
             ranges: vec![range],
             whole_pages: shard.is_whole_pages(),
+            compressed: None,
         }),
     }
 }

@@ -8,6 +8,7 @@ use hyperslab_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, Crc, Id, Protocol};
+use crate::codec::Frames;
 use crate::layout::{self, FORMAT, LOG, LogFile, STORE_FILE};
 use crate::log::{Entry, Log, SyncMode, WRITER};
 use crate::pins::Pins;
@@ -35,6 +36,8 @@ pub(crate) struct Inner {
     pub dirs: u16,
     pub log: Log,
     pub maps: Maps,
+    /// What was decompressed.
+    pub frames: Frames,
     /// What keeps VACUUM off.
     pub pins: Arc<Pins>,
     /// A sync failed: what the system holds is no longer known to be what is on disk.
@@ -93,8 +96,8 @@ impl Store {
         let log = Log::open(storage.clone()).map_err(named)?;
         let in_place = file.in_place && storage.in_place();
         let pins = Pins::new(storage.clone(), !(options.read_only || storage.read_only()));
-        let (maps, poisoned) = (Maps::default(), AtomicBool::new(false));
-        let inner = Inner { in_place, dirs, storage, options, log, maps, pins, poisoned };
+        let (maps, frames, poisoned) = (Maps::default(), Frames::default(), AtomicBool::new(false));
+        let inner = Inner { in_place, dirs, storage, options, log, maps, frames, pins, poisoned };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -129,6 +132,12 @@ impl Store {
     /// The path, or `memory`.
     pub fn describe(&self) -> String {
         self.inner.storage.describe()
+    }
+
+    /// How many frames of compressed shards were decompressed through this handle, for tests that count.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn frames_decompressed(&self) -> u64 {
+        self.inner.frames.decompressed()
     }
 
     /// Whether it was opened read-only.

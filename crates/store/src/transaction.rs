@@ -136,7 +136,8 @@ impl Transaction {
                 .collect(),
             shard_bytes: options.shard_bytes,
         }));
-        let target = Target { array: id, fields, field_ids, shard_bytes: options.shard_bytes };
+        let codecs = fields.iter().map(|field| options.codec_of(field.name())).collect();
+        let target = Target { array: id, fields, field_ids, codecs, shard_bytes: options.shard_bytes };
         let (staged, base) = (append::Staged::default(), None);
         let touched = Touched { name: name.clone(), target, base, staged, reshaped: true, dropped: false };
         self.touched.insert(id, touched);
@@ -262,6 +263,7 @@ impl Transaction {
                         array: id,
                         fields: array.fields().to_vec(),
                         field_ids: array.field_ids().to_vec(),
+                        codecs: array.codecs().to_vec(),
                         shard_bytes: array.options.shard_bytes,
                     },
                     base: Some(array.clone()),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use hyperslab_core::{Error, ErrorKind, FieldSpec, Result};
 
 use crate::action::{Action, Crc, Id, SegmentAction};
+use crate::codec::{Codec, SeekableWriter};
 use crate::layout::{self, DATA_OFFSET};
 use crate::pins::{Pins, Staging};
 use crate::segment::{self, Segment};
@@ -15,6 +16,9 @@ use crate::{Durability, Storage};
 
 /// A new shard of up to this size is written together with its header.
 const ONE_WRITE: usize = 1 << 20;
+
+/// A field's rows are compressed from this size on.
+const COMPRESSED_BYTES: usize = 64 << 10;
 
 /// The files that a transaction wrote.
 #[derive(Debug)]
@@ -52,12 +56,15 @@ impl Files {
     }
 
     /// The name of a new file and the directory that it goes to: each in turn, to use all disks.
-    fn create_name(&mut self, array: Id) -> (u16, String) {
+    fn create_name(&mut self, array: Id, kind: Kind) -> (u16, String) {
         match self.staging {
             Some(_) => self.pins.refresh(),
             None => self.staging = Some(self.pins.stage(self.txn)),
         }
-        let file = layout::shard_file(self.txn.0, self.next);
+        let file = match kind {
+            Kind::Raw => layout::shard_file(self.txn.0, self.next),
+            Kind::Zstd => layout::compressed_file(self.txn.0, self.next),
+        };
         let dir = self.next_dir();
         self.created.push(layout::array_file(dir, array.0, &file));
         (dir, file)
@@ -137,7 +144,22 @@ pub(crate) struct Target {
     pub array: Id,
     pub fields: Vec<FieldSpec>,
     pub field_ids: Vec<u32>,
+    /// How shards that do not grow are written, by field; those that are missing are not compressed.
+    pub codecs: Vec<Codec>,
     pub shard_bytes: u64,
+}
+
+impl Target {
+    /// How `bytes` of a field are written where they need not grow: a few are not worth compressing.
+    fn codec(&self, index: usize, bytes: usize) -> Codec {
+        let codec = self.codecs.get(index).copied().unwrap_or_default();
+        if bytes < COMPRESSED_BYTES { Codec::None } else { codec }
+    }
+
+    /// Whether rows of so many bytes by field go to files of their own, because some are compressed there.
+    pub(crate) fn compresses(&self, bytes: impl IntoIterator<Item = usize>) -> bool {
+        bytes.into_iter().enumerate().any(|(index, bytes)| !self.codec(index, bytes).is_none())
+    }
 }
 
 /// Appends rows to the segments of one array.
@@ -166,6 +188,8 @@ struct Growing {
     committed: Option<u64>,
     /// Rows that the file's header claims.
     header: Option<u64>,
+    /// What compresses the shard.
+    zstd: Option<SeekableWriter>,
 }
 
 impl SegmentWriter {
@@ -181,7 +205,7 @@ impl SegmentWriter {
                 .iter()
                 .map(|shards| {
                     let last = shards.last().cloned();
-                    last.map(|s| Growing { committed: Some(s.rows), header: Some(s.rows), shard: s })
+                    last.map(|s| Growing { committed: Some(s.rows), header: Some(s.rows), shard: s, zstd: None })
                         .into_iter()
                         .collect()
                 })
@@ -231,8 +255,9 @@ impl SegmentWriter {
         for (field, growing) in self.target.fields.iter().zip(current.shards) {
             let last = growing.len().saturating_sub(1);
             for (i, mut g) in growing.into_iter().enumerate() {
-                g.shard.open = open && i == last;
-                if g.header != Some(g.shard.rows) {
+                g.end(&self.target, field, files)?;
+                g.shard.open = open && i == last && g.shard.kind == Kind::Raw;
+                if g.shard.kind == Kind::Raw && g.header != Some(g.shard.rows) {
                     let path = g.shard.path(self.target.array);
                     let header = shard::header(field, g.shard.rows)?;
                     match g.committed {
@@ -259,6 +284,58 @@ impl Current {
     }
 }
 
+impl Growing {
+    fn new(
+        target: &Target,
+        index: usize,
+        field: &FieldSpec,
+        files: &mut Files,
+        start: u64,
+        bytes: usize,
+    ) -> Result<Self> {
+        let id = target.field_ids.get(index).copied().unwrap_or_default();
+        let (kind, zstd) = match target.codec(index, bytes) {
+            Codec::None => (Kind::Raw, None),
+            Codec::Zstd(level) => {
+                let header = shard::header(field, shard::capacity(field.row_bytes() as u64, target.shard_bytes))?;
+                (Kind::Zstd, Some(SeekableWriter::new(level, &header, field.row_bytes())?))
+            }
+        };
+        let shard = Shard { kind, ..new_shard(id, field, files.create_name(target.array, kind), start) };
+        Ok(Self { shard, committed: None, header: None, zstd })
+    }
+
+    /// Writes rows that fit, of which there is at least one.
+    fn write(&mut self, target: &Target, field: &FieldSpec, files: &mut Files, values: &[u8]) -> Result<()> {
+        let path = self.shard.path(target.array);
+        let rows = (values.len() / field.row_bytes().max(1)) as u64;
+        if let Some(zstd) = &mut self.zstd {
+            zstd.write(values, &mut |at, bytes| files.storage.write_at(&path, at, bytes))?;
+        } else if self.shard.rows == 0 && values.len() <= ONE_WRITE {
+            let mut file = shard::header(field, rows)?;
+            file.extend_from_slice(values);
+            files.storage.write_at(&path, 0, &file)?;
+            self.header = Some(rows);
+        } else {
+            files.storage.write_at(&path, self.shard.offset + self.shard.bytes, values)?;
+        }
+        files.wrote(self.shard.folder(target.array), &path);
+        self.shard.rows += rows;
+        self.shard.bytes += values.len() as u64;
+        self.shard.crc32c = self.shard.crc32c.append(values);
+        Ok(())
+    }
+
+    /// Writes the end of a compressed file.
+    fn end(&mut self, target: &Target, field: &FieldSpec, files: &Files) -> Result<()> {
+        let Some(zstd) = self.zstd.take() else { return Ok(()) };
+        let (path, header) = (self.shard.path(target.array), shard::header(field, self.shard.rows)?);
+        let stored = zstd.finish(&header, &mut |at, bytes| files.storage.write_at(&path, at, bytes))?;
+        self.shard.stored = Some(stored);
+        Ok(())
+    }
+}
+
 /// Writes the rows of one field, shard after shard.
 fn write_field(
     target: &Target,
@@ -267,31 +344,24 @@ fn write_field(
     files: &mut Files,
     mut bytes: &[u8],
 ) -> Result<()> {
-    let (Some(field), Some(&id)) = (target.fields.get(index), target.field_ids.get(index)) else { return Ok(()) };
+    let Some(field) = target.fields.get(index) else { return Ok(()) };
     let row_bytes = field.row_bytes() as u64;
     let capacity = shard::capacity(row_bytes, target.shard_bytes);
     while !bytes.is_empty() {
         if shards.last().is_none_or(|g| g.shard.rows >= capacity) {
             let start = shards.last().map_or(0, |g| g.shard.end());
-            let place = files.create_name(target.array);
-            shards.push(Growing { shard: new_shard(id, field, place, start), committed: None, header: None });
+            // The few rows that are left over from many are compressed like them.
+            let many = shards.last().is_some_and(|g| g.shard.kind == Kind::Zstd);
+            let bytes = if many { COMPRESSED_BYTES } else { bytes.len() };
+            shards.push(Growing::new(target, index, field, files, start, bytes)?);
         }
         let Some(g) = shards.last_mut() else { break };
         let rows = (capacity - g.shard.rows).min(bytes.len() as u64 / row_bytes);
         let (now, later) = bytes.split_at((rows * row_bytes) as usize);
-        let path = g.shard.path(target.array);
-        if g.shard.rows == 0 && now.len() <= ONE_WRITE {
-            let mut file = shard::header(field, rows)?;
-            file.extend_from_slice(now);
-            files.storage.write_at(&path, 0, &file)?;
-            g.header = Some(rows);
-        } else {
-            files.storage.write_at(&path, g.shard.offset + g.shard.bytes, now)?;
+        g.write(target, field, files, now)?;
+        if g.shard.rows >= capacity {
+            g.end(target, field, files)?;
         }
-        files.wrote(g.shard.folder(target.array), &path);
-        g.shard.rows += rows;
-        g.shard.bytes += now.len() as u64;
-        g.shard.crc32c = g.shard.crc32c.append(now);
         bytes = later;
     }
     Ok(())

@@ -9,6 +9,7 @@ use arrow_buffer::{Buffer, MutableBuffer};
 use hyperslab_core::{Error, Result};
 
 use super::Seekable;
+use crate::shard::Shard;
 use crate::{FileRange, Storage};
 
 /// The most files that stay open.
@@ -103,7 +104,31 @@ impl Frames {
         Ok((joined.into(), range.end - range.start))
     }
 
+    /// The rows of a compressed shard that lie in one frame with `row`, which counts from the shard's first: which rows,
+    /// their bytes, and how many of these had to be copied. (A row may be larger than a frame.)
+    ///
+    /// # Errors
+    /// `Corrupt`, naming the file.
+    pub(crate) fn rows(
+        &self,
+        storage: &dyn Storage,
+        path: &str,
+        shard: &Shard,
+        row_bytes: u64,
+        row: u64,
+    ) -> Result<(Range<u64>, Buffer, u64)> {
+        let file = self.open(storage, path, shard.file_bytes(), shard.offset.saturating_add(shard.bytes))?;
+        let at = |row: u64| shard.offset + row * row_bytes;
+        let (_, holds) = file.frame_of(at(row))?;
+        let first = holds.start.saturating_sub(shard.offset).div_ceil(row_bytes.max(1));
+        let end = holds.end.saturating_sub(shard.offset) / row_bytes.max(1);
+        let rows = if first <= row && row < end { first..end } else { row..row + 1 };
+        let (bytes, copied) = self.bytes(&file, at(rows.start)..at(rows.end))?;
+        Ok((rows, bytes, copied))
+    }
+
     /// How many frames were decompressed since the store was opened.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn decompressed(&self) -> u64 {
         self.decompressed.load(Ordering::Relaxed)
     }

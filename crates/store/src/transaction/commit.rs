@@ -63,8 +63,10 @@ impl Transaction {
         let in_place = self.store.in_place;
         for touched in self.touched.values_mut().filter(|t| !t.dropped) {
             let Touched { staged, target, base, .. } = touched;
-            let waits =
-                in_place && staged.writer.is_none() && base.as_ref().is_some_and(|b| b.open_segment().is_some());
+            let waits = in_place
+                && staged.writer.is_none()
+                && !target.compresses(staged.waiting.iter().map(Vec::len))
+                && base.as_ref().is_some_and(|b| b.open_segment().is_some());
             if !waits {
                 staged.spill(&mut self.files, target)?;
             }

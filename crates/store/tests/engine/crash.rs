@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hyperslab_core::{ErrorKind, Result};
 use hyperslab_store::testing::{Fault, FaultStorage};
-use hyperslab_store::{ArrayOptions, Durability, MemoryStorage, Storage, Store};
+use hyperslab_store::{ArrayOptions, Codec, Durability, MemoryStorage, Storage, Store};
 use ndarray::Array2;
 
 use crate::common::*;
@@ -84,6 +84,18 @@ const CASES: &[Case] = &[
             create(store, "a", 1 << 22, 10);
         },
         step: |store| try_append(store, "a", &rows(10, 1_200_000)),
+    },
+    Case {
+        name: "append to compressed shards",
+        in_place: true,
+        setup: |store| {
+            let mut tx = store.begin().unwrap();
+            let options = ArrayOptions { shard_bytes: 1 << 17, codec: Codec::Zstd(1), ..ArrayOptions::default() };
+            tx.create("a", fields(), options).unwrap();
+            tx.append_ndarray("a", &rows(0, 10)).unwrap();
+            tx.commit().unwrap();
+        },
+        step: |store| try_append(store, "a", &rows(10, 40_000)),
     },
     Case {
         name: "several arrays and schemas",
