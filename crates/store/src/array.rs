@@ -1,6 +1,7 @@
 //! An array at one version: an [`ArraySource`].
 
 mod field;
+mod overlaid;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -142,8 +143,7 @@ impl Array {
     /// # Errors
     /// `Invalid` for rows that are not there.
     pub fn addresses(&self, rows: &[u64]) -> Result<crate::Addresses> {
-        let _ = rows;
-        Err(Error::unsupported("not built yet"))
+        self.state.addresses(self.store.storage.as_ref(), rows).map(crate::Addresses)
     }
 
     fn spec(&self, field: usize) -> Result<&FieldSpec> {
@@ -211,7 +211,12 @@ impl Array {
     /// The raw bytes of rows, and how many of them were copied.
     fn bytes(&self, field: usize, rows: &Range<u64>) -> Result<(Buffer, u64)> {
         self.check_rows(rows)?;
-        let row_bytes = self.spec(field)?.row_bytes();
+        let spec = self.spec(field)?;
+        let row_bytes = spec.row_bytes();
+        if !self.is_plain(field) {
+            let block = self.overlaid(field, rows)?;
+            return Ok((arrow::raw_bytes(spec, block.array.as_ref(), rows.start)?, block.copied));
+        }
         if rows.is_empty() || row_bytes == 0 {
             return Ok((MutableBuffer::new(0).into(), 0));
         }
@@ -235,6 +240,9 @@ impl Array {
 
     /// Rows whose shards all lie in whole pages, in one map however many they are; `None` where that cannot be.
     fn contiguous(&self, field: usize, rows: &Range<u64>) -> Result<Option<Buffer>> {
+        if !self.is_plain(field) {
+            return Ok(None);
+        }
         let row_bytes = self.spec(field)?.row_bytes();
         let runs = self.state.runs_of(field);
         let first = runs.partition_point(|run| run.end() <= rows.start);
@@ -276,16 +284,20 @@ impl ArraySource for Array {
         if self.fields().get(field).is_none_or(|f| f.row_bytes() == 0) {
             return self.rows();
         }
-        let runs = self.state.runs_of(field);
-        match self.piece(&runs, row) {
-            Ok(piece) => piece.rows.end,
-            // Reading it will say what is wrong.
-            Err(_) => self.rows().max(row.saturating_add(1)),
-        }
+        let end = match self.is_plain(field) {
+            true => self.piece(&self.state.runs_of(field), row).map(|piece| piece.rows.end),
+            false => self.overlaid_run_end(field, row),
+        };
+        // Reading it will say what is wrong.
+        end.unwrap_or_else(|_| self.rows().max(row.saturating_add(1)))
     }
 
     fn read(&self, field: usize, rows: Range<u64>) -> Result<Block> {
         let spec = self.spec(field)?;
+        if !self.is_plain(field) {
+            self.check_rows(&rows)?;
+            return self.overlaid(field, &rows);
+        }
         let (bytes, copied) = self.bytes(field, &rows)?;
         let mut block = arrow::array_from_buffer(spec, bytes, count(rows.end - rows.start)?)?;
         block.copied = block.copied.max(copied);
@@ -299,6 +311,9 @@ impl ArraySource for Array {
         let mut taken = MutableBuffer::with_capacity(len);
         if let Some(&beyond) = rows.iter().find(|&&row| row >= self.rows()) {
             self.check_rows(&(beyond..beyond.saturating_add(1)))?;
+        }
+        if !self.is_plain(field) {
+            return self.overlaid_take(field, rows);
         }
         if row_bytes > 0 {
             let runs = self.state.runs_of(field);

@@ -20,6 +20,7 @@ mod action;
 mod address;
 mod array;
 mod codec;
+mod column;
 mod deletion;
 mod elements;
 mod history;

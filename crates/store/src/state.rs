@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hyperslab_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use array::{ArrayState, PatchSegment, check_fields};
+pub(crate) use array::{ArrayState, PatchSegment, address_field, check_fields};
 
 use crate::ArrayName;
 use crate::action::{Action, ArrayRecord, Crc, Id, Protocol};

@@ -77,12 +77,18 @@ impl Field {
         let mut bytes = Vec::new();
         let runs = self.array.state.runs_of(self.index);
         let (item, row_bytes) = (self.spec.dtype().size(), self.spec.row_bytes());
+        let plain = self.array.is_plain(self.index);
         let mut piece: Option<super::Piece> = None;
         for n in 0..rows.len {
             if row_bytes == 0 {
                 break;
             }
             let row = (rows.start as i128 + rows.step as i128 * n as i128) as u64;
+            if !plain {
+                let (cell, _) = self.array.bytes(self.index, &(row..row + 1))?;
+                cells.copy_cell(self.spec.cell(), item, &cell, &mut bytes);
+                continue;
+            }
             let held = match piece.take() {
                 Some(held) if held.rows.contains(&row) => held,
                 _ => self.array.piece(&runs, row)?,

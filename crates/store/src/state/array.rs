@@ -15,6 +15,7 @@ use crate::log::Entry;
 use crate::patch::Overlay;
 use crate::runs::Run;
 use crate::segment::Segment;
+use crate::shard::{Kind, Part, Shard};
 use crate::writer::random_segment_id;
 use crate::{ArrayName, ArrayOptions, Storage};
 
@@ -44,6 +45,8 @@ pub(crate) struct ArrayState {
     /// Per field, its patches in the order of their addresses, worked out at the first read.
     pub(crate) overlays: Vec<Overlays>,
     places: OnceLock<Arc<Places>>,
+    /// Per field: see [`is_plain`](Self::is_plain).
+    plain: Vec<OnceLock<bool>>,
 }
 
 /// The patches of a field by address: worked out already, or what they can be worked out from.
@@ -104,6 +107,7 @@ impl ArrayState {
             runs: Vec::new(),
             overlays: Vec::new(),
             places: OnceLock::new(),
+            plain: Vec::new(),
         };
         array.overlays.resize_with(array.fields.len(), Overlays::default);
         array.forget();
@@ -228,6 +232,21 @@ impl ArrayState {
         self.patches.get(field).map(Vec::as_slice).unwrap_or_default()
     }
 
+    /// Whether a field's rows lie in its shards as they are: none deleted, patched, clipped, compressed or in memory.
+    pub(crate) fn is_plain(&self, field: usize) -> bool {
+        self.plain.get(field).is_some_and(|plain| {
+            *plain.get_or_init(|| {
+                let shard = |s: &Shard| s.part == Part::Values && s.kind == Kind::Raw && s.clip.is_none();
+                self.patches(field).is_empty()
+                    && self.segments.iter().all(|s| {
+                        s.memory.is_none()
+                            && s.deleted.rows() == 0
+                            && s.shards.get(field).is_none_or(|shards| shards.iter().all(shard))
+                    })
+            })
+        })
+    }
+
     /// The last segment, where it can grow in place.
     pub(crate) fn open_segment(&self) -> Option<&Arc<Segment>> {
         self.segments.last().filter(|s| s.is_open(&self.fields))
@@ -276,7 +295,7 @@ impl ArrayState {
         self.push(segment)
     }
 
-    fn new_segment(&self, id: u32, rows: u64, shards: &[crate::shard::Shard]) -> Result<Segment> {
+    fn new_segment(&self, id: u32, rows: u64, shards: &[Shard]) -> Result<Segment> {
         Segment::empty(id, self.fields.len()).extended(rows, shards, &self.field_ids, &self.fields)
     }
 
@@ -375,6 +394,9 @@ impl ArrayState {
         if let Some(overlay) = self.overlays.get_mut(field) {
             let earlier = overlay.now.take().or(overlay.earlier.take());
             *overlay = Overlays { now: OnceLock::new(), earlier };
+        }
+        if let Some(plain) = self.plain.get_mut(field) {
+            *plain = OnceLock::from(false);
         }
     }
 
@@ -478,6 +500,7 @@ impl ArrayState {
 
     fn forget(&mut self) {
         self.runs = self.fields.iter().map(|_| OnceLock::new()).collect();
+        self.plain = self.fields.iter().map(|_| OnceLock::new()).collect();
         self.places = OnceLock::new();
     }
 
