@@ -110,7 +110,13 @@ impl Column<'_> {
                 let map = map.ok_or_else(|| Error::corrupt(format!("{} cannot be mapped", range.path)))?;
                 Ok((map.slice_with_length(count(bytes.start)?, count(bytes.end - bytes.start)?), 0))
             }
-            Kind::Zstd => Err(Error::unsupported(format!("{path} is compressed"))),
+            Kind::Zstd => {
+                let (storage, frames) = (self.store.storage.as_ref(), &self.store.frames);
+                let file = frames.open(storage, &path, shard.file_bytes(), shard.offset.saturating_add(shard.bytes))?;
+                let (values, _) = frames.bytes(&file, shard.offset + bytes.start..shard.offset + bytes.end)?;
+                let copied = values.len() as u64;
+                Ok((values, copied))
+            }
         }
     }
 }

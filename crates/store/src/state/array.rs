@@ -15,7 +15,7 @@ use crate::log::Entry;
 use crate::patch::Overlay;
 use crate::runs::Run;
 use crate::segment::Segment;
-use crate::shard::{Kind, Part, Shard};
+use crate::shard::{Part, Shard};
 use crate::writer::random_segment_id;
 use crate::{ArrayName, ArrayOptions, Storage};
 
@@ -232,11 +232,11 @@ impl ArrayState {
         self.patches.get(field).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Whether a field's rows lie in its shards as they are: none deleted, patched, clipped, compressed or in memory.
+    /// Whether a field's rows lie in its shards as they are: none deleted, patched, clipped or in memory.
     pub(crate) fn is_plain(&self, field: usize) -> bool {
         self.plain.get(field).is_some_and(|plain| {
             *plain.get_or_init(|| {
-                let shard = |s: &Shard| s.part == Part::Values && s.kind == Kind::Raw && s.clip.is_none();
+                let shard = |s: &Shard| s.part == Part::Values && s.clip.is_none();
                 self.patches(field).is_empty()
                     && self.segments.iter().all(|s| {
                         s.memory.is_none()
