@@ -162,9 +162,12 @@ impl LiveIndex {
 
     /// The offset of the live row of a rank; the segment's end for a rank beyond.
     pub(crate) fn offset(&self, rank: u64) -> u64 {
+        if rank >= self.rows - self.deleted.len() {
+            return self.rows;
+        }
         let next = self.runs.partition_point(|&(first, _)| u64::from(first) <= rank);
         let run = next.checked_sub(1).and_then(|i| self.runs.get(i));
-        run.map_or(self.rows, |&(first, offset)| (u64::from(offset) + rank - u64::from(first)).min(self.rows))
+        run.map_or(self.rows, |&(first, offset)| u64::from(offset) + rank - u64::from(first))
     }
 
     /// The rank of the row at an offset; `None` if it is deleted.
@@ -231,4 +234,87 @@ pub(crate) fn to_bytes(deleted: &RoaringBitmap) -> Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(deleted.serialized_size());
     deleted.serialize_into(&mut bytes).map_err(|e| Error::invalid("deleted rows").because(e))?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemoryStorage;
+    use proptest::prelude::*;
+
+    fn array() -> Id {
+        Id::random()
+    }
+
+    proptest! {
+        /// Ranks and offsets of live rows are what counting gives, whether rows went at once or one after the other.
+        #[test]
+        fn ranks_and_offsets(rows in 1_u32..400, gone in prop::collection::vec(any::<prop::sample::Index>(), 0..300)) {
+            let storage = MemoryStorage::new();
+            let mut offsets: Vec<u32> = gone.iter().map(|i| i.index(rows as usize) as u32).collect();
+            let mut deletions = Deletions::default();
+            let mut by_ranges = Deletions::default();
+            let mut dead = std::collections::BTreeSet::new();
+            for chunk in offsets.chunks_mut(40) {
+                let mut sorted = chunk.to_vec();
+                sorted.sort_unstable();
+                sorted.dedup();
+                let fresh: Vec<u32> = sorted.iter().copied().filter(|o| dead.insert(*o)).collect();
+                prop_assert_eq!(&deletions.insert(&storage, array(), rows.into(), &sorted).unwrap(), &fresh);
+                if !fresh.is_empty() {
+                    let ranges = to_ranges(&fresh);
+                    let delete = SegmentDelete { segment: 1, rows: dead.len() as u64, ranges, whole: None };
+                    by_ranges.apply(&delete, rows.into()).unwrap();
+                    // Nothing is deleted twice.
+                    prop_assert!(by_ranges.clone().apply(&delete, rows.into()).is_err());
+                }
+                let _worked_out = by_ranges.live(&storage, array(), rows.into()).unwrap();
+            }
+            let live: Vec<u64> = (0..rows).filter(|o| !dead.contains(o)).map(u64::from).collect();
+            for deletions in [&deletions, &by_ranges] {
+                prop_assert_eq!(deletions.rows(), dead.len() as u64);
+                let Some(index) = deletions.live(&storage, array(), rows.into()).unwrap() else {
+                    prop_assert!(dead.is_empty());
+                    continue;
+                };
+                for (rank, &offset) in live.iter().enumerate() {
+                    prop_assert_eq!(index.offset(rank as u64), offset);
+                    prop_assert_eq!(index.rank(offset), Some(rank as u64));
+                    let end = (offset..u64::from(rows)).find(|&o| dead.contains(&(o as u32))).unwrap_or(rows.into());
+                    prop_assert_eq!(index.run_end(offset), end);
+                }
+                prop_assert_eq!(index.offset(live.len() as u64), u64::from(rows));
+                prop_assert!(dead.iter().all(|&o| index.rank(o.into()).is_none()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_of_deleted_rows_is_held_against_the_log() {
+        let storage = MemoryStorage::new();
+        let (id, bitmap): (_, RoaringBitmap) = (array(), [3, 5, 6, 7].into_iter().collect());
+        let bytes = to_bytes(&bitmap).unwrap();
+        let file =
+            |crc32c, bytes| crate::action::DeletedFile { file: "x.roaring".into(), home: None, dir: 0, bytes, crc32c };
+        let right = file(Crc::of(&bytes), bytes.len() as u64);
+        storage.create_new(&right.path(id), &bytes).unwrap();
+        let read = |file, rows, ranges| {
+            let mut deletions = Deletions::default();
+            deletions.restore(&Deleted { rows, file: Some(file), ranges }, 100)?;
+            deletions.live(&storage, id, 100).map(|live| live.map(|l| l.deleted().len()))
+        };
+        assert_eq!(read(right.clone(), 4, vec![]).unwrap(), Some(4));
+        assert_eq!(read(right.clone(), 6, vec![(0, 2)]).unwrap(), Some(6));
+        for wrong in [file(Crc::of(b""), bytes.len() as u64), file(Crc::of(&bytes), 3)] {
+            let error = read(wrong, 4, vec![]).unwrap_err().to_string();
+            assert!(error.contains("x.roaring") && error.contains("checksum"), "{error}");
+        }
+        assert!(read(right.clone(), 5, vec![]).is_err(), "the log says another number");
+        storage.remove(&right.path(id)).unwrap();
+        assert!(read(right, 4, vec![]).unwrap_err().to_string().contains("is missing"));
+        for ranges in [vec![(3, 3)], vec![(3, 5), (4, 6)], vec![(90, 101)], vec![(5, 6), (1, 2)]] {
+            let rows = 2;
+            assert!(Deletions::default().restore(&Deleted { rows, file: None, ranges }, 100).is_err());
+        }
+    }
 }

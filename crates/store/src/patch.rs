@@ -127,3 +127,40 @@ pub(crate) fn segments_of(addresses: &ArrayRef) -> BTreeSet<u32> {
     debug_assert_eq!(addresses.null_count(), 0);
     segments
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        /// Whatever the order of the patches, the overlay gives the newest of each address.
+        #[test]
+        fn the_newest_patch_counts(
+            chunks in prop::collection::vec(prop::collection::vec(0_u64..200, 0..30), 0..40),
+            start in 0_u64..220,
+            len in 0_u64..100,
+        ) {
+            let mut overlay = Overlay::default();
+            let mut model = BTreeMap::new();
+            let mut number = 0;
+            for chunk in &chunks {
+                overlay = overlay.with(7, chunk);
+                for &address in chunk {
+                    model.insert(address, number);
+                    number += 1;
+                }
+            }
+            prop_assert_eq!(overlay.covered, number);
+            for address in 0..220 {
+                prop_assert_eq!(overlay.get(address), model.get(&address).copied());
+                prop_assert_eq!(overlay.next(address), model.range(address..).next().map(|(a, _)| *a));
+            }
+            let expected: Vec<(u64, u64)> = model.range(start..start + len).map(|(a, n)| (*a, *n)).collect();
+            prop_assert_eq!(overlay.range(start..start + len), expected);
+            // Few layers, however many commits.
+            prop_assert!(overlay.layers.len() <= 9, "{} layers", overlay.layers.len());
+        }
+    }
+}
