@@ -15,9 +15,10 @@ pub use field::{Batches, Field};
 
 use crate::pins::Hold;
 use crate::runs::Run;
+use crate::shard::Shard;
 use crate::state::ArrayState;
 use crate::store::Inner;
-use crate::{ArrayName, FileRange};
+use crate::{ArrayName, Codec, FileRange};
 
 /// An array at one version. Cheap to clone. It is an [`ArraySource`].
 #[derive(Debug, Clone)]
@@ -41,6 +42,10 @@ pub struct ArrayInfo {
     pub logical_bytes: u64,
     /// Bytes of its shard files.
     pub disk_bytes: u64,
+    /// Per field: how its values lie in shards that do not grow any more.
+    pub codecs: Vec<Codec>,
+    /// Per field: bytes of its shard files, those of its patches included.
+    pub field_disk_bytes: Vec<u64>,
     /// Segments.
     pub segments: u64,
     /// Shard files.
@@ -117,12 +122,18 @@ impl Array {
     /// # Errors
     /// None today; sizes may come from the files one day.
     pub fn info(&self) -> Result<ArrayInfo> {
-        let shards: BTreeSet<(&str, u64)> = self
-            .state
-            .segments()
-            .iter()
-            .flat_map(|s| s.shards.iter().flatten())
-            .map(|s| (s.file.as_str(), s.file_bytes()))
+        let state = &self.state;
+        let mut files = BTreeSet::new();
+        let mut bytes_of = |shards: &mut dyn Iterator<Item = &Shard>| {
+            let new = shards.filter(|s| files.insert((s.home, s.file.clone())));
+            new.map(Shard::file_bytes).sum::<u64>()
+        };
+        let field_disk_bytes: Vec<u64> = (0..self.fields().len())
+            .map(|field| {
+                let rows = state.segments().iter().flat_map(|s| s.shards.get(field).into_iter().flatten());
+                let patches = state.patches(field).iter().flat_map(|p| p.rows.shards.iter().flatten());
+                bytes_of(&mut rows.chain(patches))
+            })
             .collect();
         let row_bytes: u64 = self.fields().iter().map(|f| f.row_bytes() as u64).sum();
         Ok(ArrayInfo {
@@ -130,9 +141,11 @@ impl Array {
             fields: self.fields().to_vec(),
             rows: self.rows(),
             logical_bytes: self.rows().saturating_mul(row_bytes),
-            disk_bytes: shards.iter().map(|(_, bytes)| bytes).sum(),
+            disk_bytes: field_disk_bytes.iter().sum(),
+            codecs: state.codecs().to_vec(),
+            field_disk_bytes,
             segments: self.state.segments().len() as u64,
-            shards: shards.len() as u64,
+            shards: files.len() as u64,
             version: self.state.changed,
             modified: SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(self.state.modified).unwrap_or(0)),
         })

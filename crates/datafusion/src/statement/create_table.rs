@@ -1,14 +1,16 @@
 //! CREATE TABLE of columns, and CREATE TABLE AS a query, streamed.
 
+use std::collections::BTreeSet;
+
 use datafusion::common::{Result, not_impl_err, plan_err};
 use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
     ColumnDef, CreateTable, CreateTableOptions, Expr as SqlExpr, HiveDistributionStyle, SqlOption, Statement as Sql,
-    Value,
+    Value, ValueWithSpan,
 };
 use hyperslab_core::arrow;
-use hyperslab_store::{ArrayName, ArrayOptions};
+use hyperslab_store::{ArrayName, ArrayOptions, Codec};
 
 use super::refuse_clauses;
 use crate::session::Frame;
@@ -244,22 +246,41 @@ fn array_options(options: CreateTableOptions) -> Result<ArrayOptions> {
         }
     };
     let mut out = ArrayOptions::default();
-    let mut given = false;
+    let mut given = BTreeSet::new();
     for option in options {
-        match option {
-            SqlOption::KeyValue { key, value } if key.value.eq_ignore_ascii_case("shard_bytes") => {
-                if std::mem::replace(&mut given, true) {
-                    return plan_err!("option shard_bytes is given twice");
-                }
-                out.shard_bytes = byte_size(&value)?;
+        let SqlOption::KeyValue { key, value } = option else { return unknown_option(&option) };
+        let (field, name) = match key.value.rsplit_once('.') {
+            Some((field, name)) => (Some(field), name.to_lowercase()),
+            None => (None, key.value.to_lowercase()),
+        };
+        if !given.insert((field.map(str::to_owned), name.clone())) {
+            return plan_err!("option {} is given twice", key.value);
+        }
+        match (field, name.as_str()) {
+            (None, "shard_bytes") => out.shard_bytes = byte_size(&value)?,
+            (None, "codec") => out.codec = codec(&key.value, &value)?,
+            (Some(field), "codec") => {
+                out.codecs.insert(field.to_owned(), codec(&key.value, &value)?);
             }
-            SqlOption::KeyValue { key, .. } => {
-                return not_impl_err!("{CREATE}: option {key} is not supported; the options are: shard_bytes");
-            }
-            other => return not_impl_err!("{CREATE}: option {other} is not supported; the options are: shard_bytes"),
+            _ => return unknown_option(&key),
         }
     }
     Ok(out)
+}
+
+fn unknown_option<T>(option: &impl std::fmt::Display) -> Result<T> {
+    not_impl_err!(
+        "{CREATE}: option {option} is not supported; the options are: shard_bytes, codec, and '<field>.codec' for one field"
+    )
+}
+
+/// `'zstd'`, `'zstd(9)'`, `'none'`.
+fn codec(option: &str, value: &SqlExpr) -> Result<Codec> {
+    let text = match value {
+        SqlExpr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => text,
+        _ => return plan_err!("option {option} takes a codec such as 'zstd', 'zstd(9)' or 'none', not {value}"),
+    };
+    text.parse().map_err(to_datafusion)
 }
 
 /// `67108864`, `'64MiB'`, `'64 MB'`.

@@ -37,7 +37,8 @@ pub(super) static ARRAY_INFO: TableFunction = TableFunction {
         kind: FunctionKind::Table,
         signature: "array_info(array)",
         summary: "The fields of an array or an array file, one row each: field, dtype, shape, rows, logical bytes; and \
-                  of an array its disk bytes, segments, shards, the version that last changed it and its time.",
+                  of an array's field its codec and its bytes on disk, and of the array the segments, shards, the \
+                  version that last changed it and its time.",
         example: "SELECT field, dtype, shape FROM array_info('examples/data/digits.npy')",
     },
     parameters: &[Parameter::required("array")],
@@ -83,8 +84,17 @@ fn array_info(call: &mut Call<'_>) -> Result<LogicalPlan> {
         ("rows", numbers(fields.iter().map(|_| Some(source.rows())))),
         ("logical_bytes", numbers(fields.iter().map(|f| (f.row_bytes() as u64).checked_mul(source.rows())))),
     ];
-    let infos: Vec<_> = fields.iter().map(|_| info.clone()).collect();
-    table(&format!("array_info({})", found.scan_name()), columns.into_iter().chain(stored(&infos)))
+    let of_field = |field: usize| {
+        let info = info.as_ref()?;
+        Some((info.clone(), info.codecs.get(field).copied()?, info.field_disk_bytes.get(field).copied()?))
+    };
+    let found_fields: Vec<_> = (0..fields.len()).map(of_field).collect();
+    let codecs = found_fields.iter().map(|f| f.as_ref().map(|(_, codec, _)| codec.to_string()));
+    let codecs: ArrayRef = Arc::new(codecs.collect::<StringArray>());
+    let infos: Vec<_> =
+        found_fields.into_iter().map(|f| f.map(|(info, _, disk_bytes)| ArrayInfo { disk_bytes, ..info })).collect();
+    let columns = columns.into_iter().chain([("codec", codecs)]);
+    table(&format!("array_info({})", found.scan_name()), columns.chain(stored(&infos)))
 }
 
 /// What only an array of a store has.
