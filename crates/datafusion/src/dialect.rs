@@ -22,7 +22,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 pub(crate) struct HyperslabDialect(GenericDialect);
 
 /// The dialect is a constant.
-static DIALECT: HyperslabDialect = HyperslabDialect(GenericDialect);
+pub(crate) static DIALECT: HyperslabDialect = HyperslabDialect(GenericDialect);
 
 macro_rules! forward {
     ($($name:ident)*) => {

@@ -20,6 +20,7 @@ mod table_functions;
 mod testing;
 mod types;
 mod vectors;
+mod version;
 mod write;
 
 pub use catalog::{StoreCatalog, StoreSchema};

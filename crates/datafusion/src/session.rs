@@ -18,6 +18,7 @@ use hyperslab_store::{DEFAULT_SCHEMA, Snapshot, Store};
 use crate::catalog::StoreCatalog;
 use crate::files::{FileTableFactory, file_catalog};
 use crate::optimizer::pin::{StatementIsPinned, pin};
+use crate::statement::custom::AnyStatement;
 use crate::{dialect, statement, to_datafusion};
 
 mod registration;
@@ -128,9 +129,9 @@ impl Session {
     /// # Errors
     /// Syntax, more than one statement, names, types, and clauses that nothing acts on.
     pub async fn sql(&self, sql: &str) -> Result<DataFrame> {
-        let parsed = dialect::parse_one(sql, self.recursion_limit())?;
+        let statement = statement::custom::parse(sql, self.recursion_limit())?;
         let frame = Frame::new(self)?;
-        let plan = frame.plan(parsed).await?;
+        let plan = frame.plan(statement).await?;
         let plan = pin(plan, &self.store, &frame.snapshot)?;
         match plan {
             LogicalPlan::Statement(PlanStatement::Execute(_)) => {
@@ -190,8 +191,8 @@ impl Frame {
     }
 
     /// Plans one statement; ours are taken aside.
-    pub(crate) async fn plan(&self, parsed: datafusion::sql::parser::Statement) -> Result<LogicalPlan> {
-        statement::plan(self, parsed).await
+    pub(crate) async fn plan(&self, statement: AnyStatement) -> Result<LogicalPlan> {
+        statement::plan_any(self, statement).await
     }
 
     /// Refuses a write before anything is planned.

@@ -4,7 +4,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::common::display::{PlanType, ToStringifiedPlan};
-use datafusion::common::{Result, SchemaReference, TableReference, not_impl_err, plan_err};
+use datafusion::common::format::ExplainStatementOptions;
+use datafusion::common::{DFSchema, Result, SchemaReference, TableReference, not_impl_err, plan_err};
 use datafusion::logical_expr::{DdlStatement, LogicalPlan, Prepare, Statement as PlanStatement};
 use datafusion::sql::parser::{CopyToSource, ExplainStatement, Statement as Parsed};
 use datafusion::sql::planner::object_name_to_table_reference;
@@ -12,22 +13,42 @@ use datafusion::sql::sqlparser::ast::{
     self, Expr as SqlExpr, FromTable, Ident, ObjectName, Statement as Sql, TableFactor, TableWithJoins, Value,
     VisitMut, VisitorMut,
 };
-use hyperslab_store::ArrayName;
+use hyperslab_store::{ArrayName, Snapshot};
 
 use crate::session::{CATALOG, Frame};
+use crate::version::{self, VersionRef};
 
 mod alter_table;
 mod copy;
 mod create_table;
+pub(crate) mod custom;
 mod drop;
 mod insert;
+mod restore;
 mod schema;
+mod tag;
 mod unplanned;
 
+use custom::AnyStatement;
+
 /// Plans a statement; nothing is changed before the plan is executed.
-pub(crate) async fn plan(frame: &Frame, parsed: Parsed) -> Result<LogicalPlan> {
+pub(crate) async fn plan_any(frame: &Frame, statement: AnyStatement) -> Result<LogicalPlan> {
+    match statement {
+        AnyStatement::Parsed(parsed) => plan(frame, *parsed).await,
+        AnyStatement::Custom(statement) => custom::plan(frame, statement),
+        AnyStatement::Explain(options, statement) => {
+            let inner = custom::plan(frame, statement)?;
+            explained(frame, options, inner).await
+        }
+    }
+}
+
+async fn plan(frame: &Frame, parsed: Parsed) -> Result<LogicalPlan> {
     match parsed {
-        Parsed::Explain(explain) => Box::pin(explained(frame, explain)).await,
+        Parsed::Explain(ExplainStatement { options, statement }) => {
+            let inner = Box::pin(plan(frame, *statement)).await?;
+            explained(frame, options, inner).await
+        }
         Parsed::CopyTo(copy) => copy::plan(frame, copy).await,
         Parsed::Statement(mut sql) => {
             unplanned::refuse(&sql)?;
@@ -108,9 +129,8 @@ fn placeholder() -> Result<Sql> {
 
 /// EXPLAIN of any statement: DataFusion plans the EXPLAIN around a placeholder, which our plan then replaces, so that
 /// every option of EXPLAIN works and nothing is executed but by ANALYZE.
-async fn explained(frame: &Frame, explain: ExplainStatement) -> Result<LogicalPlan> {
-    let ExplainStatement { options, statement } = explain;
-    let inner = crate::optimizer::pin::pin(plan(frame, *statement).await?, &frame.store, &frame.snapshot)?;
+async fn explained(frame: &Frame, options: ExplainStatementOptions, inner: LogicalPlan) -> Result<LogicalPlan> {
+    let inner = crate::optimizer::pin::pin(inner, &frame.store, &frame.snapshot)?;
     let outer = ExplainStatement { options, statement: Box::new(Parsed::Statement(Box::new(placeholder()?))) };
     Ok(match frame.state.statement_to_plan(Parsed::Explain(outer)).await? {
         LogicalPlan::Explain(mut explain) => {
@@ -185,6 +205,13 @@ impl Frame {
         let resolved = reference.resolve(&defaults.default_catalog, &defaults.default_schema);
         let ours = resolved.catalog.as_ref() == CATALOG;
         ours.then(|| ArrayName::new(resolved.schema.as_ref(), resolved.table.as_ref()))
+    }
+
+    /// A version that the statement names.
+    pub(crate) fn version(&self, version: &VersionRef) -> Result<Arc<Snapshot>> {
+        version.snapshot(&self.store, |expr| {
+            version::constant(self.state.create_logical_expr(&expr.to_string(), &DFSchema::empty())?)
+        })
     }
 
     /// The array of that name in this statement's version.

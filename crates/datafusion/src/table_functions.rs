@@ -12,7 +12,7 @@ mod top_k;
 use datafusion::common::Result;
 use datafusion::logical_expr::LogicalPlan;
 
-pub(crate) use call::Call;
+pub(crate) use call::{Call, literal};
 pub(crate) use positions::PositionsPlanner;
 
 use crate::functions::FunctionDoc;

@@ -1,5 +1,6 @@
 //! One version of a store.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -46,6 +47,11 @@ impl Snapshot {
         names.push(DEFAULT_SCHEMA.to_owned());
         names.sort_unstable();
         names
+    }
+
+    /// Versions that have names, as this version knows them.
+    pub fn tags(&self) -> &BTreeMap<String, u64> {
+        &self.state.tags
     }
 
     /// The arrays of a schema, sorted.

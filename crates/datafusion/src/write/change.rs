@@ -1,4 +1,4 @@
-//! Changes without rows: CREATE TABLE, DROP, RENAME and schemas. They run when the statement's frame is collected, each
+//! Changes without rows: CREATE TABLE, DROP, RENAME, schemas, tags and RESTORE. They run when the statement's frame is collected, each
 //! as one transaction.
 
 use std::fmt;
@@ -34,6 +34,12 @@ pub(crate) enum Change {
     CreateSchema { name: String, if_not_exists: bool },
     /// DROP SCHEMA, with its arrays where `cascade`.
     DropSchema { name: String, if_exists: bool, cascade: bool },
+    /// CREATE TAG.
+    SetTag { tag: String, version: u64, if_exists: IfExists },
+    /// DROP TAG.
+    DropTag { tag: String, if_exists: bool },
+    /// RESTORE TABLE.
+    Restore { name: ArrayName, version: u64 },
 }
 
 impl Change {
@@ -74,6 +80,17 @@ impl Change {
                 }
                 tx.drop_schema(name)
             }
+            Self::SetTag { tag, version, if_exists } => match (base.tags().get(tag), if_exists) {
+                (Some(_), IfExists::Skip) => Ok(()),
+                (Some(at), IfExists::Fail) => {
+                    let why = format!("tag {tag} exists already, at version {at}");
+                    Err(taken(format!("{why}; use CREATE OR REPLACE TAG, or another name")))
+                }
+                _ => tx.set_tag(tag, *version),
+            },
+            Self::DropTag { tag, if_exists: true } if !base.tags().contains_key(tag) => Ok(()),
+            Self::DropTag { tag, .. } => tx.drop_tag(tag),
+            Self::Restore { name, version } => tx.restore(name, *version),
         }
     }
 
@@ -84,6 +101,7 @@ impl Change {
                 *if_exists
             }
             Self::CreateSchema { if_not_exists, .. } => *if_not_exists,
+            Self::SetTag { .. } | Self::DropTag { .. } | Self::Restore { .. } => false,
         }
     }
 }
@@ -103,6 +121,9 @@ impl fmt::Display for Change {
             Self::Rename { from, to, .. } => write!(f, "rename {from} to {to}"),
             Self::CreateSchema { name, .. } => write!(f, "create schema {name}"),
             Self::DropSchema { name, .. } => write!(f, "drop schema {name}"),
+            Self::SetTag { tag, version, .. } => write!(f, "tag version {version} as {tag}"),
+            Self::DropTag { tag, .. } => write!(f, "drop tag {tag}"),
+            Self::Restore { name, version } => write!(f, "restore {name} to version {version}"),
         }
     }
 }
