@@ -57,6 +57,23 @@ pub(crate) enum Action {
     Expire(Expire),
 }
 
+impl Action {
+    /// The files whose bytes it says something of, those excepted that other actions named before.
+    pub(crate) fn files(&self) -> Vec<String> {
+        let shards = |array: Id, shards: &[Shard]| shards.iter().map(|s| s.path(array)).collect();
+        match self {
+            Self::SegmentAdd(a) | Self::SegmentExtend(a) => shards(a.array, &a.shards),
+            Self::Patch(a) => shards(a.array, &a.shards),
+            Self::SegmentReplace(a) => {
+                let new = a.new.iter().flat_map(|s| s.shards.iter().map(|shard| shard.path(a.array)));
+                new.chain(a.new.iter().filter_map(|s| Some(s.deleted.file.as_ref()?.path(a.array)))).collect()
+            }
+            Self::Delete(a) => a.segments.iter().filter_map(|s| Some(s.whole.as_ref()?.path(a.array))).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// Features that a reader or a writer must know. This program knows none yet: every one is an error.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

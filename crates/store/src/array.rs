@@ -81,6 +81,10 @@ impl Array {
         Self { store, state, hold }
     }
 
+    pub(crate) fn state(&self) -> &Arc<ArrayState> {
+        &self.state
+    }
+
     /// The name it has in this version.
     pub fn name(&self) -> &ArrayName {
         &self.state.name

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use hyperslab_core::{Error, Result};
 
+use crate::action::Id;
 use crate::name::{DEFAULT_SCHEMA, nearest};
 use crate::pins::Hold;
 use crate::state::State;
@@ -62,6 +63,12 @@ impl Snapshot {
     /// Whether the array exists (cheap).
     pub fn contains(&self, name: impl Into<ArrayName>) -> bool {
         self.state.by_name(&name.into()).is_some()
+    }
+
+    /// The array with an id.
+    pub(crate) fn array_by_id(&self, id: Id) -> Option<Array> {
+        let array = self.state.array(id)?;
+        Some(Array::new(self.store.clone(), array.clone(), self.hold.clone()))
     }
 
     /// An array at this version.

@@ -106,14 +106,7 @@ impl Store {
     /// # Errors
     /// `Corrupt`, naming the file of the log that is missing or damaged; `Io`.
     pub fn snapshot(&self) -> Result<Arc<Snapshot>> {
-        let named = |e: Error| e.with("store", self.describe());
-        loop {
-            let state = self.inner.log.newest().map_err(named)?;
-            // It expired just now: then there is a newer one.
-            if let Some(snapshot) = self.inner.pinned(state).map_err(named)? {
-                return Ok(snapshot);
-            }
-        }
+        self.inner.snapshot()
     }
 
     /// Starts a transaction on the newest version. It holds no lock until it commits.
@@ -122,6 +115,10 @@ impl Store {
     /// As [`snapshot`](Self::snapshot).
     pub fn begin(&self) -> Result<Transaction> {
         Ok(Transaction::new(self.inner.clone(), self.snapshot()?))
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
     }
 
     /// Whether both handles are the same open store.
@@ -147,6 +144,21 @@ impl Store {
 }
 
 impl Inner {
+    /// The newest committed version.
+    ///
+    /// # Errors
+    /// As [`Store::snapshot`].
+    pub(crate) fn snapshot(self: &Arc<Self>) -> Result<Arc<Snapshot>> {
+        let named = |e: Error| e.with("store", self.storage.describe());
+        loop {
+            let state = self.log.newest().map_err(named)?;
+            // It expired just now: then there is a newer one.
+            if let Some(snapshot) = self.pinned(state).map_err(named)? {
+                return Ok(snapshot);
+            }
+        }
+    }
+
     /// A snapshot of a committed version that VACUUM sees; `None` if the version has expired.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 mod append;
 mod commit;
 mod edit;
+mod replace;
 mod savepoint;
 
 use std::collections::BTreeMap;

@@ -18,7 +18,7 @@ use crate::{Durability, Storage};
 const ONE_WRITE: usize = 1 << 20;
 
 /// A field's rows are compressed from this size on.
-const COMPRESSED_BYTES: usize = 64 << 10;
+pub(crate) const COMPRESSED_BYTES: usize = 64 << 10;
 
 /// The files that a transaction wrote.
 #[derive(Debug)]

@@ -91,6 +91,27 @@ impl Array {
         Ok(Some(overlays.now.get_or_init(|| Arc::new(overlay)).clone()))
     }
 
+    /// How many live rows of some segments have patches.
+    pub(crate) fn patched_rows(&self, segments: &[Arc<Segment>]) -> Result<u64> {
+        let overlays = (0..self.fields().len()).map(|field| self.overlay(field)).collect::<Result<Vec<_>>>()?;
+        let mut rows = 0;
+        for segment in segments {
+            let live = segment.deleted.live(self.store.storage.as_ref(), self.state.id, segment.rows)?;
+            let first = u64::from(segment.id) << 32;
+            let mut patched: Vec<u64> = overlays
+                .iter()
+                .flatten()
+                .flat_map(|overlay| overlay.range(first..first + segment.rows))
+                .map(|(address, _)| address - first)
+                .filter(|&offset| live.as_ref().is_none_or(|live| live.rank(offset).is_some()))
+                .collect();
+            patched.sort_unstable();
+            patched.dedup();
+            rows += patched.len() as u64;
+        }
+        Ok(rows)
+    }
+
     fn column<'a>(&'a self, segment: &'a Segment, index: usize, field: &'a FieldSpec) -> Column<'a> {
         Column { store: &self.store, array: self.state.id, segment, index, field }
     }

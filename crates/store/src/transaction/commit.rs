@@ -91,7 +91,7 @@ impl Transaction {
     }
 
     /// Makes the data durable that was written so far.
-    fn sync(&mut self, durability: Durability) -> Result<()> {
+    pub(super) fn sync(&mut self, durability: Durability) -> Result<()> {
         let synced = self.files.sync(durability);
         self.after_sync(synced)
     }
@@ -106,7 +106,7 @@ impl Transaction {
     }
 
     /// Makes durable what earlier commits, of whatever process, left to the system.
-    fn sync_earlier(&self, newest: &State) -> Result<()> {
+    pub(super) fn sync_earlier(&self, newest: &State) -> Result<()> {
         let Some(first) = newest.unsynced else { return Ok(()) };
         let storage = &self.store.storage;
         let mut files = std::collections::BTreeSet::new();
@@ -114,9 +114,10 @@ impl Transaction {
         for entry in self.store.log.entries(first..=newest.version)? {
             files.insert(layout::entry(entry.version));
             for action in &entry.actions {
-                let (Action::SegmentAdd(a) | Action::SegmentExtend(a)) = action else { continue };
-                folders.extend(a.shards.iter().map(|shard| shard.folder(a.array)));
-                files.extend(a.shards.iter().map(|shard| shard.path(a.array)));
+                for file in action.files() {
+                    folders.extend(file.rsplit_once('/').map(|(folder, _)| folder.to_owned()));
+                    files.insert(file);
+                }
             }
         }
         folders.insert(LOG.to_owned());
@@ -132,7 +133,7 @@ impl Transaction {
         self.after_sync(sync())
     }
 
-    fn publish(&mut self, newest: &State, rows: Vec<Action>, durability: Durability) -> Result<()> {
+    pub(super) fn publish(&mut self, newest: &State, rows: Vec<Action>, durability: Durability) -> Result<()> {
         let mut actions = std::mem::take(&mut self.actions);
         actions.extend(rows.into_iter().map(|action| with_new_id(action, newest)));
         // Later than any before, whatever the clock says.

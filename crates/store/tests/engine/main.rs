@@ -11,5 +11,6 @@ mod cost;
 mod crash;
 mod damage;
 mod model;
+mod optimize;
 mod placement;
 mod reading;
