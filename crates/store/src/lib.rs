@@ -47,7 +47,7 @@ pub use address::Addresses;
 pub use array::{Array, ArrayInfo, Batches, Field};
 pub use history::{ChangeInfo, VersionInfo};
 pub use maintenance::{
-    CheckOptions, Finding, OptimizeOptions, OptimizeReport, Severity, VacuumOptions, VacuumReport, check,
+    CheckOptions, Finding, OptimizeOptions, OptimizeReport, Severity, VacuumOptions, VacuumReport, check, check_on,
 };
 pub use name::{ArrayName, DEFAULT_SCHEMA};
 pub use options::{ArrayOptions, Codec, Durability, OpenOptions};

@@ -1,6 +1,7 @@
 //! The log: the truth about a store. A version is a checkpoint at or below it and the entries after.
 
-mod checkpoint;
+mod at;
+pub(crate) mod checkpoint;
 mod entry;
 mod files;
 mod pack;
@@ -52,9 +53,9 @@ struct Upkeep {
 
 /// `_last_checkpoint`.
 #[derive(Debug, Default, Clone, PartialEq, Serialize, Deserialize)]
-struct Hint {
+pub(crate) struct Hint {
     /// The checkpoint's version.
-    version: u64,
+    pub version: u64,
     /// Its size.
     bytes: u64,
     /// The bytes of all entries up to its version.
@@ -263,7 +264,7 @@ fn relisted<T>(mut read: impl FnMut() -> Result<T>) -> Result<T> {
 }
 
 /// The hint, or `None` where it is not there or not readable: nothing depends on it.
-fn read_hint(storage: &dyn Storage) -> Result<Option<Hint>> {
+pub(crate) fn read_hint(storage: &dyn Storage) -> Result<Option<Hint>> {
     let text = storage.read(LAST_CHECKPOINT)?.and_then(|bytes| unseal(&bytes).ok());
     Ok(text.and_then(|(text, _)| serde_json::from_str(&text).ok()))
 }
@@ -331,7 +332,7 @@ fn start(storage: &dyn Storage, files: &LogFiles) -> Result<(State, Option<(u64,
 }
 
 /// Applies the entry in the file `path`, which must be the next one.
-fn apply(state: &mut State, bytes: &[u8], path: &str) -> Result<()> {
+pub(crate) fn apply(state: &mut State, bytes: &[u8], path: &str) -> Result<()> {
     let (entry, crc) = Entry::parse(bytes, path)?;
     let first = state.log_bytes == 0;
     let expected = if first { 0 } else { state.version + 1 };

@@ -2,8 +2,24 @@
 
 mod check;
 mod optimize;
+mod refs;
 mod vacuum;
 
-pub use check::{CheckOptions, Finding, Severity, check};
+use hyperslab_core::Result;
+
+use crate::Storage;
+use crate::layout::{self, ARRAYS};
+
+pub use check::{CheckOptions, Finding, Severity, check, check_on};
 pub use optimize::{OptimizeOptions, OptimizeReport};
 pub use vacuum::{VacuumOptions, VacuumReport};
+
+/// The folders of the arrays' files, in all of the store's directories.
+fn array_folders(storage: &dyn Storage, dirs: u16) -> Result<Vec<String>> {
+    let mut folders = Vec::new();
+    for dir in 0..dirs {
+        let arrays = layout::in_dir(dir, ARRAYS);
+        folders.extend(storage.list(&arrays)?.iter().map(|array| format!("{arrays}/{array}")));
+    }
+    Ok(folders)
+}

@@ -127,10 +127,13 @@ impl State {
                 }
             }
             Action::Expire(a) => {
-                if a.before > entry.version || self.expired.is_some_and(|e| a.before < e.before) {
+                if a.before > entry.version {
                     return Err(Error::corrupt(format!("versions before {} cannot expire", a.before)));
                 }
-                self.expired = Some(Expired { before: a.before, by: entry.version });
+                // Of two VACUUMs at once the one that reaches farther counts.
+                if a.before > self.floor() {
+                    self.expired = Some(Expired { before: a.before, by: entry.version });
+                }
             }
         }
         Ok(())
@@ -156,6 +159,11 @@ impl State {
         let mut array = ArrayState::from_record(record)?;
         array.reshaped(entry);
         self.insert(Arc::new(array))
+    }
+
+    /// The first version that has not expired.
+    pub(crate) fn floor(&self) -> u64 {
+        self.expired.map_or(0, |expired| expired.before)
     }
 
     /// Whether no VACUUM has expired a version.

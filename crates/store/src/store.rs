@@ -47,7 +47,7 @@ pub(crate) struct Inner {
 /// `hyperslab.json`. It never changes.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StoreFile {
+pub(crate) struct StoreFile {
     format: u64,
     id: Id,
     in_place: bool,
@@ -200,7 +200,7 @@ impl Inner {
 }
 
 /// Finds the store's directories, and says how many hold its files.
-fn place(storage: &dyn Storage, file: &StoreFile, options: &OpenOptions) -> Result<u16> {
+pub(crate) fn place(storage: &dyn Storage, file: &StoreFile, options: &OpenOptions) -> Result<u16> {
     let dirs = if options.dirs.is_empty() { file.dirs.clone() } else { placement::absolute(&options.dirs)? };
     if dirs.len() != file.dirs.len() {
         let why = format!("{} further directories were given, and the store has {}", dirs.len(), file.dirs.len());
@@ -211,7 +211,7 @@ fn place(storage: &dyn Storage, file: &StoreFile, options: &OpenOptions) -> Resu
     u16::try_from(dirs.len() + 1).map_err(|e| Error::corrupt("the store has too many directories").because(e))
 }
 
-fn read_store_file(storage: &dyn Storage) -> Result<Option<StoreFile>> {
+pub(crate) fn read_store_file(storage: &dyn Storage) -> Result<Option<StoreFile>> {
     #[derive(Deserialize)]
     struct Format {
         format: u64,

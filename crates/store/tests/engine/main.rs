@@ -4,6 +4,7 @@
 mod appends;
 mod basics;
 mod campaign;
+mod check;
 mod codec;
 mod common;
 mod conflicts;

@@ -1,0 +1,102 @@
+//! The files that versions need, as their records say.
+
+use crate::action::{Action, ArrayRecord, Crc, Deleted, DeletedFile, Id};
+use crate::layout;
+use crate::shard::Shard;
+use crate::state::{ArrayState, State};
+
+/// A file that a version needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum FileRef<'a> {
+    /// Values, in a segment of this array.
+    Shard(Id, &'a Shard),
+    /// Deleted rows of a segment of this array, by the segment's id.
+    Deleted(Id, u32, &'a DeletedFile),
+}
+
+impl FileRef<'_> {
+    pub(super) fn path(&self) -> String {
+        match self {
+            Self::Shard(array, shard) => shard.path(*array),
+            Self::Deleted(array, _, file) => layout::array_file(file.dir, file.home.unwrap_or(*array).0, &file.file),
+        }
+    }
+
+    pub(super) fn array(&self) -> Id {
+        match self {
+            Self::Shard(array, _) | Self::Deleted(array, ..) => *array,
+        }
+    }
+
+    /// The checksum of the first `bytes` bytes of values.
+    pub(super) fn crc32c(&self) -> Crc {
+        match self {
+            Self::Shard(_, shard) => shard.crc32c,
+            Self::Deleted(_, _, file) => file.crc32c,
+        }
+    }
+}
+
+/// Every file that a version needs.
+pub(super) fn of_state(state: &State, mut each: impl FnMut(FileRef<'_>)) {
+    for array in state.arrays() {
+        of_array(array, &mut each);
+    }
+}
+
+fn of_array(array: &ArrayState, each: &mut impl FnMut(FileRef<'_>)) {
+    for segment in array.segments() {
+        segment.shards.iter().flatten().for_each(|shard| each(FileRef::Shard(array.id, shard)));
+    }
+}
+
+/// The files that an action needs, whether they are new or not.
+pub(super) fn of_action(action: &Action, mut each: impl FnMut(FileRef<'_>)) {
+    match action {
+        Action::SegmentAdd(a) | Action::SegmentExtend(a) => shards(a.array, &a.shards, &mut each),
+        Action::SegmentReplace(a) => {
+            for segment in &a.new {
+                shards(a.array, &segment.shards, &mut each);
+                deleted(a.array, segment.segment, &segment.deleted, &mut each);
+            }
+        }
+        Action::ArrayClone(record) | Action::ArrayRestore(record) => of_record(record, &mut each),
+        Action::Patch(a) => shards(a.array, &a.shards, &mut each),
+        Action::Delete(a) => {
+            for segment in &a.segments {
+                segment.whole.iter().for_each(|file| each(FileRef::Deleted(a.array, segment.segment, file)));
+            }
+        }
+        Action::Protocol(_)
+        | Action::SchemaCreate(_)
+        | Action::SchemaDrop(_)
+        | Action::ArrayCreate(_)
+        | Action::ArrayRename(_)
+        | Action::ArrayDrop(_)
+        | Action::ArraySet(_)
+        | Action::FieldAdd(_)
+        | Action::FieldDrop(_)
+        | Action::FieldRename(_)
+        | Action::Resize(_)
+        | Action::TagSet(_)
+        | Action::TagDrop(_)
+        | Action::Expire(_) => {}
+    }
+}
+
+fn of_record(record: &ArrayRecord, each: &mut impl FnMut(FileRef<'_>)) {
+    let array = record.create.array;
+    for segment in &record.segments {
+        shards(array, &segment.shards, each);
+        deleted(array, segment.segment, &segment.deleted, each);
+    }
+    record.patches.iter().for_each(|patch| shards(array, &patch.shards, each));
+}
+
+fn shards(array: Id, list: &[Shard], each: &mut impl FnMut(FileRef<'_>)) {
+    list.iter().for_each(|shard| each(FileRef::Shard(array, shard)));
+}
+
+fn deleted(array: Id, segment: u32, rows: &Deleted, each: &mut impl FnMut(FileRef<'_>)) {
+    rows.file.iter().for_each(|file| each(FileRef::Deleted(array, segment, file)));
+}
