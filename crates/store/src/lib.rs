@@ -32,6 +32,7 @@ mod options;
 mod patch;
 mod pins;
 mod placement;
+mod refs;
 mod runs;
 mod segment;
 mod shard;

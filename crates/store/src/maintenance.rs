@@ -2,12 +2,12 @@
 
 mod check;
 mod optimize;
-mod refs;
 mod vacuum;
 
 use hyperslab_core::Result;
 
 use crate::Storage;
+use crate::action::Id;
 use crate::layout::{self, ARRAYS};
 
 pub use check::{CheckOptions, Finding, Severity, check, check_on};
@@ -22,4 +22,10 @@ fn array_folders(storage: &dyn Storage, dirs: u16) -> Result<Vec<String>> {
         folders.extend(storage.list(&arrays)?.iter().map(|array| format!("{arrays}/{array}")));
     }
     Ok(folders)
+}
+
+/// The transaction that wrote a file, with whose id the file's name begins.
+fn transaction_of(path: &str) -> Option<Id> {
+    let name = path.rsplit('/').next()?;
+    name.get(..36).and_then(|id| uuid::Uuid::try_parse(id).ok()).map(Id)
 }

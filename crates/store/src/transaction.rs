@@ -19,7 +19,7 @@ use crate::snapshot::no_array;
 use crate::state::{ArrayState, State, check_fields};
 use crate::store::Inner;
 use crate::writer::{Files, Target};
-use crate::{ArrayName, ArrayOptions, Snapshot};
+use crate::{ArrayName, ArrayOptions, Durability, Snapshot};
 
 /// The largest shards that can be asked for: what every file system holds.
 const MAX_SHARD_BYTES: u64 = 1 << 40;
@@ -31,6 +31,7 @@ pub struct Transaction {
     base: Arc<Snapshot>,
     id: Id,
     message: Option<String>,
+    durability: Durability,
     /// Everything but rows, in order.
     actions: Vec<Action>,
     /// Names as this transaction sees them, where the base does not.
@@ -64,6 +65,7 @@ impl Transaction {
             base,
             id,
             message: None,
+            durability: store.options.durability,
             actions: Vec::new(),
             names: BTreeMap::new(),
             schemas: BTreeMap::new(),
@@ -102,6 +104,12 @@ impl Transaction {
 
     fn check_writable(&self) -> Result<()> {
         self.store.check_writable()
+    }
+
+    /// A change of no array, which nothing conflicts with, to be durable when it is committed.
+    pub(crate) fn durably(&mut self, action: Action) {
+        self.durability = Durability::Full;
+        self.actions.push(action);
     }
 
     /// Creates an array.

@@ -10,6 +10,7 @@ use crate::Durability;
 use crate::action::{Action, Id};
 use crate::layout::{self, LOG};
 use crate::log::{Entry, Published, SyncMode, WRITER};
+use crate::refs;
 use crate::state::State;
 use crate::writer::{SegmentWriter, random_segment_id};
 
@@ -37,7 +38,7 @@ impl Transaction {
     }
 
     fn commit_changes(&mut self) -> Result<u64> {
-        let durability = self.store.options.durability;
+        let durability = self.durability;
         let mut rows = self.stage_in_new_files()?;
         self.sync(durability)?;
 
@@ -114,10 +115,11 @@ impl Transaction {
         for entry in self.store.log.entries(first..=newest.version)? {
             files.insert(layout::entry(entry.version));
             for action in &entry.actions {
-                for file in action.files() {
-                    folders.extend(file.rsplit_once('/').map(|(folder, _)| folder.to_owned()));
-                    files.insert(file);
-                }
+                refs::of_action(action, |file| {
+                    let path = file.path();
+                    folders.extend(path.rsplit_once('/').map(|(folder, _)| folder.to_owned()));
+                    files.insert(path);
+                });
             }
         }
         folders.insert(LOG.to_owned());

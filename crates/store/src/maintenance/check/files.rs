@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use hyperslab_core::Result;
 
 use super::log::{self, LogCheck};
-use crate::action::{Crc, Id};
+use crate::action::Crc;
 use crate::log::Entry;
-use crate::maintenance::refs::{FileRef, of_action, of_state};
+use crate::refs::{FileRef, of_action, of_state};
 use crate::shard::Shard;
 use crate::state::State;
 use crate::{ArrayName, Storage};
@@ -130,10 +130,4 @@ impl What {
             _ => Some("it holds values and deleted rows at once".into()),
         }
     }
-}
-
-/// The files' names begin with the id of the transaction that wrote them.
-pub(super) fn transaction(path: &str) -> Option<Id> {
-    let name = path.rsplit('/').next()?;
-    name.get(..36).and_then(|id| uuid::Uuid::try_parse(id).ok()).map(Id)
 }

@@ -2,11 +2,11 @@
 
 use hyperslab_core::Result;
 
-use super::files::{Files, transaction};
+use super::files::Files;
 use super::{Finding, Severity};
 use crate::Storage;
 use crate::layout::{ARRAYS, LOG, PINS, TEMP_PREFIX};
-use crate::maintenance::array_folders;
+use crate::maintenance::{array_folders, transaction_of};
 use crate::pins::Pinned;
 
 /// Notes files that VACUUM would remove.
@@ -30,7 +30,7 @@ pub(super) fn check(storage: &dyn Storage, dirs: u16, files: &Files, findings: &
                 continue;
             } else if files.expired.contains(&path) {
                 note(path, "only versions that have expired need it");
-            } else if transaction(&path).is_none_or(|id| !staging.contains(&id)) {
+            } else if transaction_of(&path).is_none_or(|id| !staging.contains(&id)) {
                 note(path, "no version needs it: a transaction that did not commit left it, or is writing it");
             }
         }

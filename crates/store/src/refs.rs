@@ -3,11 +3,11 @@
 use crate::action::{Action, ArrayRecord, Crc, Deleted, DeletedFile, Id};
 use crate::layout;
 use crate::shard::Shard;
-use crate::state::{ArrayState, State};
+use crate::state::State;
 
 /// A file that a version needs.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum FileRef<'a> {
+pub(crate) enum FileRef<'a> {
     /// Values, in a segment of this array.
     Shard(Id, &'a Shard),
     /// Deleted rows of a segment of this array, by the segment's id.
@@ -15,21 +15,21 @@ pub(super) enum FileRef<'a> {
 }
 
 impl FileRef<'_> {
-    pub(super) fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         match self {
             Self::Shard(array, shard) => shard.path(*array),
             Self::Deleted(array, _, file) => layout::array_file(file.dir, file.home.unwrap_or(*array).0, &file.file),
         }
     }
 
-    pub(super) fn array(&self) -> Id {
+    pub(crate) fn array(&self) -> Id {
         match self {
             Self::Shard(array, _) | Self::Deleted(array, ..) => *array,
         }
     }
 
     /// The checksum of the first `bytes` bytes of values.
-    pub(super) fn crc32c(&self) -> Crc {
+    pub(crate) fn crc32c(&self) -> Crc {
         match self {
             Self::Shard(_, shard) => shard.crc32c,
             Self::Deleted(_, _, file) => file.crc32c,
@@ -38,20 +38,12 @@ impl FileRef<'_> {
 }
 
 /// Every file that a version needs.
-pub(super) fn of_state(state: &State, mut each: impl FnMut(FileRef<'_>)) {
-    for array in state.arrays() {
-        of_array(array, &mut each);
-    }
-}
-
-fn of_array(array: &ArrayState, each: &mut impl FnMut(FileRef<'_>)) {
-    for segment in array.segments() {
-        segment.shards.iter().flatten().for_each(|shard| each(FileRef::Shard(array.id, shard)));
-    }
+pub(crate) fn of_state(state: &State, mut each: impl FnMut(FileRef<'_>)) {
+    state.arrays().for_each(|array| of_record(&array.to_record(), &mut each));
 }
 
 /// The files that an action needs, whether they are new or not.
-pub(super) fn of_action(action: &Action, mut each: impl FnMut(FileRef<'_>)) {
+pub(crate) fn of_action(action: &Action, mut each: impl FnMut(FileRef<'_>)) {
     match action {
         Action::SegmentAdd(a) | Action::SegmentExtend(a) => shards(a.array, &a.shards, &mut each),
         Action::SegmentReplace(a) => {
