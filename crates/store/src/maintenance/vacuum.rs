@@ -99,7 +99,12 @@ impl Store {
         }
         let newest = inner.log.newest()?;
         let retain = i64::try_from(options.retain.as_micros()).unwrap_or(i64::MAX);
-        let floor = inner.log.version_at(now().saturating_sub(retain), newest.floor())?.unwrap_or(newest.floor());
+        let floor = match inner.log.version_at(now().saturating_sub(retain), newest.floor())? {
+            None => newest.floor(),
+            // A version that only expired others holds what the one before does: running again changes nothing.
+            Some(version) if newest.expired.is_some_and(|expired| expired.by == version) => version - 1,
+            Some(version) => version,
+        };
         let tagged = |version: &u64| newest.tags.values().any(|tagged| tagged == version);
         let versions = (newest.floor()..floor).filter(|version| !tagged(version)).count() as u64;
         let durable = if options.dry_run { newest.version } else { self.expire(&newest, floor)? };

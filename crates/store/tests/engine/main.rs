@@ -15,3 +15,4 @@ mod model;
 mod optimize;
 mod placement;
 mod reading;
+mod vacuum;
