@@ -33,6 +33,8 @@ pub(crate) struct Files {
     staging: Option<Staging>,
     /// New files: removed unless the transaction commits.
     pub created: Vec<String>,
+    /// How long the new files are that were written to.
+    lens: BTreeMap<String, u64>,
     /// Files and folders to sync before the log entry.
     unsynced: BTreeMap<String, Vec<String>>,
     /// Headers of grown shards, written after the log entry.
@@ -50,6 +52,7 @@ impl Files {
             pins: store.pins.clone(),
             staging: None,
             created: Vec::new(),
+            lens: BTreeMap::new(),
             unsynced: BTreeMap::new(),
             headers: Vec::new(),
         }
@@ -107,18 +110,35 @@ impl Files {
     /// # Errors
     /// `Io`, naming the file.
     pub(crate) fn check_present(&self) -> Result<()> {
-        for file in &self.created {
-            if self.storage.len(file)?.is_none() {
-                let why = format!("{file}, which this transaction wrote, was removed; nothing was committed");
-                return Err(Error::new(ErrorKind::Io, why));
-            }
+        self.lens.iter().try_for_each(|(file, &len)| self.check_len(file, len))
+    }
+
+    fn check_len(&self, file: &str, len: u64) -> Result<()> {
+        if self.storage.len(file)?.is_some_and(|found| found >= len) {
+            return Ok(());
         }
+        let why = format!("{file}, which this transaction wrote, was removed; nothing was committed");
+        Err(Error::new(ErrorKind::Io, why))
+    }
+
+    /// Writes to a file, which may be new. One that was removed since is not begun again: its first bytes are gone.
+    fn put(&mut self, path: &str, offset: u64, bytes: &[u8]) -> Result<()> {
+        let end = offset.saturating_add(bytes.len() as u64);
+        match self.lens.get(path).copied() {
+            Some(len) => self.check_len(path, len)?,
+            None if !self.created.iter().any(|file| file == path) => return self.storage.write_at(path, offset, bytes),
+            None => {}
+        }
+        self.storage.write_at(path, offset, bytes)?;
+        let len = self.lens.entry(path.to_owned()).or_default();
+        *len = end.max(*len);
         Ok(())
     }
 
     /// The new files are named by the log now, or will never be.
     pub(crate) fn settled(&mut self) {
         self.created.clear();
+        self.lens.clear();
         self.staging = None;
     }
 
@@ -134,6 +154,7 @@ impl Files {
         for path in self.created.drain(..) {
             let _orphan = self.storage.remove(&path);
         }
+        self.lens.clear();
         self.staging = None;
     }
 }
@@ -262,7 +283,7 @@ impl SegmentWriter {
                     let header = shard::header(field, g.shard.rows)?;
                     match g.committed {
                         Some(_) => files.headers.push((path, header)),
-                        None => files.storage.write_at(&path, 0, &header)?,
+                        None => files.put(&path, 0, &header)?,
                     }
                 }
                 shards.push(g.shard);
@@ -310,14 +331,14 @@ impl Growing {
         let path = self.shard.path(target.array);
         let rows = (values.len() / field.row_bytes().max(1)) as u64;
         if let Some(zstd) = &mut self.zstd {
-            zstd.write(values, &mut |at, bytes| files.storage.write_at(&path, at, bytes))?;
+            zstd.write(values, &mut |at, bytes| files.put(&path, at, bytes))?;
         } else if self.shard.rows == 0 && values.len() <= ONE_WRITE {
             let mut file = shard::header(field, rows)?;
             file.extend_from_slice(values);
-            files.storage.write_at(&path, 0, &file)?;
+            files.put(&path, 0, &file)?;
             self.header = Some(rows);
         } else {
-            files.storage.write_at(&path, self.shard.offset + self.shard.bytes, values)?;
+            files.put(&path, self.shard.offset + self.shard.bytes, values)?;
         }
         files.wrote(self.shard.folder(target.array), &path);
         self.shard.rows += rows;
@@ -327,10 +348,10 @@ impl Growing {
     }
 
     /// Writes the end of a compressed file.
-    fn end(&mut self, target: &Target, field: &FieldSpec, files: &Files) -> Result<()> {
+    fn end(&mut self, target: &Target, field: &FieldSpec, files: &mut Files) -> Result<()> {
         let Some(zstd) = self.zstd.take() else { return Ok(()) };
         let (path, header) = (self.shard.path(target.array), shard::header(field, self.shard.rows)?);
-        let stored = zstd.finish(&header, &mut |at, bytes| files.storage.write_at(&path, at, bytes))?;
+        let stored = zstd.finish(&header, &mut |at, bytes| files.put(&path, at, bytes))?;
         self.shard.stored = Some(stored);
         Ok(())
     }

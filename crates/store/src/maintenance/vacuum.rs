@@ -27,6 +27,9 @@ use crate::{FileInfo, Store};
 /// So many log entries are held in memory at once.
 const ENTRIES: u64 = 1000;
 
+/// A temporary file gets its name, or is removed, well within this time.
+const TEMPORARY: Duration = Duration::from_secs(60);
+
 /// What VACUUM does.
 #[derive(Debug, Clone)]
 pub struct VacuumOptions {
@@ -124,14 +127,16 @@ impl Store {
         let mut report = VacuumReport { oldest: floor, versions, ..VacuumReport::default() };
         for file in listed {
             let txn = transaction_of(&file.path);
+            let temporary = file.info.name.starts_with(TEMP_PREFIX);
+            let grace = if temporary { options.grace.max(TEMPORARY) } else { options.grace };
             let why = if readable.contains(&file.path) {
                 continue;
             } else if let Some(why) = pinned.remove(&file.path) {
                 why
             } else if let Some(who) = txn.and_then(|id| pins.staging.get(&id)) {
                 format!("a transaction of {who} is writing it")
-            } else if file.info.age < options.grace && txn.is_none_or(|id| !committed.contains(&id)) {
-                format!("it was written {:.0?} ago, and may be in use for {:?}", file.info.age, options.grace)
+            } else if file.info.age < grace && txn.is_none_or(|id| !committed.contains(&id)) {
+                format!("it was written {:.0?} ago, and may be in use for {grace:?}", file.info.age)
             } else {
                 report.files.push((file.path, file.info.bytes));
                 continue;
