@@ -1,7 +1,6 @@
 //! The files that versions need, as their records say.
 
 use crate::action::{Action, ArrayRecord, Crc, Deleted, DeletedFile, Id};
-use crate::layout;
 use crate::shard::Shard;
 use crate::state::State;
 
@@ -18,7 +17,7 @@ impl FileRef<'_> {
     pub(crate) fn path(&self) -> String {
         match self {
             Self::Shard(array, shard) => shard.path(*array),
-            Self::Deleted(array, _, file) => layout::array_file(file.dir, file.home.unwrap_or(*array).0, &file.file),
+            Self::Deleted(array, _, file) => file.path(*array),
         }
     }
 

@@ -10,7 +10,6 @@ use crate::Durability;
 use crate::action::{Action, Id};
 use crate::layout::{self, LOG};
 use crate::log::{Entry, Published, SyncMode, WRITER};
-use crate::refs;
 use crate::state::State;
 use crate::writer::{SegmentWriter, random_segment_id};
 
@@ -115,11 +114,10 @@ impl Transaction {
         for entry in self.store.log.entries(first..=newest.version)? {
             files.insert(layout::entry(entry.version));
             for action in &entry.actions {
-                refs::of_action(action, |file| {
-                    let path = file.path();
-                    folders.extend(path.rsplit_once('/').map(|(folder, _)| folder.to_owned()));
-                    files.insert(path);
-                });
+                for file in action.files() {
+                    folders.extend(file.rsplit_once('/').map(|(folder, _)| folder.to_owned()));
+                    files.insert(file);
+                }
             }
         }
         folders.insert(LOG.to_owned());
