@@ -181,12 +181,17 @@ impl LiveIndex {
         Some(u64::from(*rank) + offset - u64::from(*first))
     }
 
-    /// The offset after the run of live rows that holds the live row at `offset`.
-    pub(crate) fn run_end(&self, offset: u64) -> u64 {
-        let next = self.runs.partition_point(|&(_, first)| u64::from(first) <= offset);
-        let Some(&(rank, first)) = next.checked_sub(1).and_then(|i| self.runs.get(i)) else { return offset };
-        let end_rank = self.runs.get(next).map_or(self.rows - self.deleted.len(), |&(rank, _)| u64::from(rank));
-        u64::from(first) + end_rank - u64::from(rank)
+    /// The number of the run of live rows that holds the live row at `offset`.
+    pub(crate) fn run_of(&self, offset: u64) -> usize {
+        self.runs.partition_point(|&(_, first)| u64::from(first) <= offset).saturating_sub(1)
+    }
+
+    /// The offsets of a run of live rows; `None` after the last.
+    pub(crate) fn run(&self, number: usize) -> Option<std::ops::Range<u64>> {
+        let &(rank, first) = self.runs.get(number)?;
+        let end_rank = self.runs.get(number + 1).map_or(self.rows - self.deleted.len(), |&(rank, _)| u64::from(rank));
+        let first = u64::from(first);
+        Some(first..first + end_rank - u64::from(rank))
     }
 }
 
@@ -281,7 +286,8 @@ mod tests {
                     prop_assert_eq!(index.offset(rank as u64), offset);
                     prop_assert_eq!(index.rank(offset), Some(rank as u64));
                     let end = (offset..u64::from(rows)).find(|&o| dead.contains(&(o as u32))).unwrap_or(rows.into());
-                    prop_assert_eq!(index.run_end(offset), end);
+                    let run = index.run(index.run_of(offset)).unwrap();
+                    prop_assert!(run.contains(&offset) && run.end == end, "{:?}", run);
                 }
                 prop_assert_eq!(index.offset(live.len() as u64), u64::from(rows));
                 prop_assert!(dead.iter().all(|&o| index.rank(o.into()).is_none()));

@@ -1,7 +1,6 @@
 //! Patches: values of rows that were replaced, found by address.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -18,10 +17,27 @@ pub(crate) struct Overlay {
     pub first: u32,
 }
 
-/// Addresses, ascending, and where the patches of each are: the number of the patch among all of the field.
+/// Runs of patches, ascending and apart.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Layer {
-    entries: Vec<(u64, u64)>,
+struct Layer {
+    runs: Vec<PatchRun>,
+}
+
+/// Patches of consecutive addresses, which follow one another in the field's patch log too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PatchRun {
+    /// The first address, and the one after the last.
+    pub start: u64,
+    pub end: u64,
+    /// The patch of the first, counted from the field's first patch.
+    pub patch: u64,
+}
+
+/// Goes through the patches of a field in the order of their addresses.
+#[derive(Debug)]
+pub(crate) struct Cursor<'a> {
+    /// What each layer has left, the oldest layer first.
+    layers: Vec<&'a [PatchRun]>,
 }
 
 impl Overlay {
@@ -33,16 +49,15 @@ impl Overlay {
         let mut entries: Vec<(u64, u64)> = addresses.iter().copied().zip(self.covered..).collect();
         // Of one address the last patch counts.
         entries.sort_by_key(|&(address, _)| address);
-        let mut layer: Vec<(u64, u64)> = Vec::with_capacity(entries.len());
-        for entry in entries {
-            match layer.last_mut() {
-                Some(last) if last.0 == entry.0 => *last = entry,
-                _ => layer.push(entry),
-            }
+        entries.reverse();
+        entries.dedup_by_key(|&mut (address, _)| address);
+        let mut layer = Layer::default();
+        for &(address, patch) in entries.iter().rev() {
+            layer.push(PatchRun { start: address, end: address.saturating_add(1), patch });
         }
         next.covered += addresses.len() as u64;
-        if !layer.is_empty() {
-            next.layers.push(Arc::new(Layer { entries: layer }));
+        if !layer.runs.is_empty() {
+            next.layers.push(Arc::new(layer));
         }
         next.merge();
         next
@@ -51,7 +66,7 @@ impl Overlay {
     /// Joins layers until each is at least twice as large as the one after it.
     fn merge(&mut self) {
         while let [.., older, newer] = self.layers.as_slice() {
-            if older.entries.len() >= 2 * newer.entries.len() {
+            if older.runs.len() >= 2 * newer.runs.len() {
                 break;
             }
             let joined = Arc::new(older.merged(newer));
@@ -62,53 +77,87 @@ impl Overlay {
 
     /// The patch of an address.
     pub(crate) fn get(&self, address: u64) -> Option<u64> {
-        self.layers.iter().rev().find_map(|layer| layer.get(address))
+        let run = |layer: &Arc<Layer>| layer.from(address).first().filter(|run| run.start <= address).copied();
+        self.layers.iter().rev().find_map(run).map(|run| run.patch + (address - run.start))
     }
 
-    /// The first address at or after `address` that has a patch.
-    pub(crate) fn next(&self, address: u64) -> Option<u64> {
-        self.layers.iter().filter_map(|layer| layer.from(address).first().map(|entry| entry.0)).min()
+    /// The patches from an address on.
+    pub(crate) fn cursor(&self, address: u64) -> Cursor<'_> {
+        Cursor { layers: self.layers.iter().map(|layer| layer.from(address)).collect() }
+    }
+}
+
+impl Cursor<'_> {
+    /// The first patches at or after `address`, as far as they run. `address` never goes back.
+    pub(crate) fn seek(&mut self, address: u64) -> Option<PatchRun> {
+        let mut found: Option<PatchRun> = None;
+        for layer in &mut self.layers {
+            skip(layer, address);
+            let Some(run) = layer.first().map(|run| run.from(address)) else { continue };
+            found = match found {
+                Some(older) if older.start < run.start => Some(older.until(run.start)),
+                _ => Some(run),
+            };
+        }
+        found
+    }
+}
+
+/// Leaves out the runs that end before an address, which mostly is near.
+fn skip(runs: &mut &[PatchRun], address: u64) {
+    const NEAR: usize = 4;
+    let near = runs.iter().take(NEAR).take_while(|run| run.end <= address).count();
+    let before = if near < NEAR { near } else { runs.partition_point(|run| run.end <= address) };
+    *runs = runs.get(before..).unwrap_or_default();
+}
+
+impl PatchRun {
+    /// The part at and after an address before the end.
+    fn from(self, address: u64) -> Self {
+        let start = self.start.max(address);
+        Self { start, end: self.end, patch: self.patch + (start - self.start) }
     }
 
-    /// The patches of a range of addresses, ascending, each address once.
-    pub(crate) fn range(&self, addresses: Range<u64>) -> Vec<(u64, u64)> {
-        let within = |layer: &Layer| {
-            let from = layer.from(addresses.start);
-            let end = from.partition_point(|&(address, _)| address < addresses.end);
-            Layer { entries: from.get(..end).unwrap_or_default().to_vec() }
-        };
-        let mut layers = self.layers.iter().map(|layer| within(layer));
-        let first = layers.next().unwrap_or_default();
-        layers.fold(first, |older, newer| older.merged(&newer)).entries
+    /// The part before an address.
+    fn until(self, address: u64) -> Self {
+        Self { end: self.end.min(address), ..self }
     }
 }
 
 impl Layer {
-    fn from(&self, address: u64) -> &[(u64, u64)] {
-        let start = self.entries.partition_point(|entry| entry.0 < address);
-        self.entries.get(start..).unwrap_or_default()
+    /// The runs that end after an address.
+    fn from(&self, address: u64) -> &[PatchRun] {
+        let start = self.runs.partition_point(|run| run.end <= address);
+        self.runs.get(start..).unwrap_or_default()
     }
 
-    fn get(&self, address: u64) -> Option<u64> {
-        self.from(address).first().filter(|entry| entry.0 == address).map(|entry| entry.1)
+    /// Adds a run after the others.
+    fn push(&mut self, run: PatchRun) {
+        match self.runs.last_mut() {
+            Some(last) if last.end == run.start && last.patch + (last.end - last.start) == run.patch => {
+                last.end = run.end;
+            }
+            _ => self.runs.push(run),
+        }
     }
 
     /// Both, where the newer wins.
     fn merged(&self, newer: &Self) -> Self {
-        if newer.entries.is_empty() {
-            return self.clone();
-        }
-        let mut entries = Vec::with_capacity(self.entries.len() + newer.entries.len());
-        let mut older = self.entries.iter().copied().peekable();
-        for &entry in &newer.entries {
-            while let Some(before) = older.next_if(|o| o.0 < entry.0) {
-                entries.push(before);
+        let mut all = Self { runs: Vec::with_capacity(self.runs.len() + newer.runs.len()) };
+        let mut older = self.runs.iter().copied();
+        let mut left = older.next();
+        for &run in &newer.runs {
+            while let Some(before) = left.filter(|o| o.start < run.start) {
+                all.push(before.until(run.start));
+                left = if before.end > run.start { Some(before.from(run.start)) } else { older.next() };
             }
-            let _replaced = older.next_if(|o| o.0 == entry.0);
-            entries.push(entry);
+            all.push(run);
+            while let Some(hidden) = left.filter(|o| o.start < run.end) {
+                left = if hidden.end > run.end { Some(hidden.from(run.end)) } else { older.next() };
+            }
         }
-        entries.extend(older);
-        Self { entries }
+        left.into_iter().chain(older).for_each(|run| all.push(run));
+        all
     }
 }
 
@@ -138,7 +187,10 @@ mod tests {
         /// Whatever the order of the patches, the overlay gives the newest of each address.
         #[test]
         fn the_newest_patch_counts(
-            chunks in prop::collection::vec(prop::collection::vec(0_u64..200, 0..30), 0..40),
+            chunks in prop::collection::vec(prop_oneof![
+                prop::collection::vec(0_u64..200, 0..30),
+                (0_u64..200, 0_u64..30).prop_map(|(start, len)| (start..(start + len).min(200)).collect()),
+            ], 0..40),
             start in 0_u64..220,
             len in 0_u64..100,
         ) {
@@ -155,12 +207,30 @@ mod tests {
             prop_assert_eq!(overlay.covered, number);
             for address in 0..220 {
                 prop_assert_eq!(overlay.get(address), model.get(&address).copied());
-                prop_assert_eq!(overlay.next(address), model.range(address..).next().map(|(a, _)| *a));
             }
             let expected: Vec<(u64, u64)> = model.range(start..start + len).map(|(a, n)| (*a, *n)).collect();
-            prop_assert_eq!(overlay.range(start..start + len), expected);
+            let (mut found, mut cursor, mut at) = (Vec::new(), overlay.cursor(start), start);
+            while let Some(run) = cursor.seek(at).filter(|run| run.start < start + len) {
+                prop_assert!(run.start >= at && run.end > run.start);
+                found.extend((run.start..run.end.min(start + len)).zip(run.patch..));
+                at = run.end;
+            }
+            prop_assert_eq!(found, expected);
             // Few layers, however many commits.
             prop_assert!(overlay.layers.len() <= 9, "{} layers", overlay.layers.len());
         }
+    }
+
+    #[test]
+    fn rows_that_are_replaced_together_are_one_run() {
+        let all: Vec<u64> = (0..1000).collect();
+        let overlay = Overlay::default().with(7, &all);
+        assert_eq!(overlay.cursor(0).seek(10), Some(PatchRun { start: 10, end: 1000, patch: 10 }));
+        let overlay = overlay.with(7, &[500]);
+        let mut cursor = overlay.cursor(0);
+        assert_eq!(cursor.seek(10), Some(PatchRun { start: 10, end: 500, patch: 10 }));
+        assert_eq!(cursor.seek(500), Some(PatchRun { start: 500, end: 501, patch: 1000 }));
+        assert_eq!(cursor.seek(501), Some(PatchRun { start: 501, end: 1000, patch: 501 }));
+        assert_eq!(cursor.seek(1000), None);
     }
 }

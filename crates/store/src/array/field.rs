@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_schema::{Schema, SchemaRef};
-use hyperslab_core::{ArraySource, Element, Error, FieldSpec, Result, Selection, arrow};
+use hyperslab_core::{ArraySource, Element, Error, FieldSpec, NormalizedSelection, Result, Selection, arrow};
 
 use super::{Array, count};
 use crate::{View, elements};
@@ -73,34 +73,59 @@ impl Field {
             return Err(too_many());
         }
         let rows = axes.remove(0);
-        let cells = hyperslab_core::NormalizedSelection { axes };
+        let cells = NormalizedSelection { axes };
         let mut bytes = Vec::new();
-        let runs = self.array.state.runs_of(self.index);
-        let (item, row_bytes) = (self.spec.dtype().size(), self.spec.row_bytes());
-        let plain = self.array.is_plain(self.index);
-        let mut piece: Option<super::Piece> = None;
-        for n in 0..rows.len {
-            if row_bytes == 0 {
-                break;
-            }
-            let row = (rows.start as i128 + rows.step as i128 * n as i128) as u64;
-            if !plain {
-                let (cell, _) = self.array.bytes(self.index, &(row..row + 1))?;
-                cells.copy_cell(self.spec.cell(), item, &cell, &mut bytes);
-                continue;
-            }
-            let held = match piece.take() {
-                Some(held) if held.rows.contains(&row) => held,
-                _ => self.array.piece(&runs, row)?,
-            };
-            cells.copy_cell(self.spec.cell(), item, &held.slice(&(row..row + 1), row_bytes)?, &mut bytes);
-            piece = Some(held);
+        let row = |n: usize| (rows.start as i128 + rows.step as i128 * n as i128) as u64;
+        if self.spec.row_bytes() > 0 && self.array.is_plain(self.index) {
+            self.copy_plain((0..rows.len).map(row), &cells, &mut bytes)?;
+        } else if self.spec.row_bytes() > 0 {
+            self.copy_overlaid((0..rows.len).map(row), &cells, &mut bytes)?;
         }
         let values: Vec<T> = match elements::from_bytes(&bytes) {
             Some(values) => values.to_vec(),
             None => elements::from_bytes(&Buffer::from_slice_ref(&bytes)).unwrap_or_default().to_vec(),
         };
         ndarray::ArrayD::from_shape_vec(result, values).map_err(|e| Error::invalid("slicing").because(e))
+    }
+
+    /// Adds the selected elements of rows that lie in shards as they are.
+    fn copy_plain(
+        &self,
+        rows: impl Iterator<Item = u64>,
+        cells: &NormalizedSelection,
+        bytes: &mut Vec<u8>,
+    ) -> Result<()> {
+        let runs = self.array.state.runs_of(self.index);
+        let (item, row_bytes) = (self.spec.dtype().size(), self.spec.row_bytes());
+        let mut piece: Option<super::Piece> = None;
+        for row in rows {
+            let held = match piece.take() {
+                Some(held) if held.rows.contains(&row) => held,
+                _ => self.array.piece(&runs, row)?,
+            };
+            cells.copy_cell(self.spec.cell(), item, &held.slice(&(row..row + 1), row_bytes)?, bytes);
+            piece = Some(held);
+        }
+        Ok(())
+    }
+
+    /// Adds the selected elements of any rows, some of which are gathered at a time.
+    fn copy_overlaid(
+        &self,
+        mut rows: impl Iterator<Item = u64>,
+        cells: &NormalizedSelection,
+        bytes: &mut Vec<u8>,
+    ) -> Result<()> {
+        let (item, at_once) = (self.spec.dtype().size(), super::overlaid::dirty_rows(&self.spec)?);
+        loop {
+            let some: Vec<u64> = rows.by_ref().take(at_once).collect();
+            let Some(&first) = some.first() else { return Ok(()) };
+            let block = self.array.overlaid_take(self.index, &some)?;
+            let raw = arrow::raw_bytes(&self.spec, block.array.as_ref(), first)?;
+            for cell in raw.chunks_exact(self.spec.row_bytes()) {
+                cells.copy_cell(self.spec.cell(), item, cell, bytes);
+            }
+        }
     }
 
     /// Record batches of this field, of about `rows` rows each.
