@@ -1,5 +1,5 @@
-//! Runs the corpus in `sql/`: each `.slt` file in a fresh session over a store in memory, with the repository's root
-//! as the working folder and `__SCRATCH__` replaced by an empty folder of the file's own.
+//! Runs the corpus in `sql/`: each `.slt` file over a fresh store in memory (each `connection` in it is a session), with
+//! the repository's root as the working folder and `__SCRATCH__` replaced by an empty folder of the file's own.
 //!
 //! `cargo test -p hyperslab-tests --test slt -- top_k` runs the files whose name holds `top_k`;
 //! `HYPERSLAB_SLT_UPDATE=1` rewrites the expectations instead (`make slt-update`).
@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
-use hyperslab::Session;
+use hyperslab::{Session, SessionOptions, Store};
 use hyperslab_tests::root;
 use libtest_mimic::{Arguments, Failed, Trial};
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType, Runner};
@@ -50,9 +50,10 @@ fn run(file: &Path) -> Result<(), Failed> {
 async fn run_file(file: &Path) -> Result<(), Failed> {
     let scratch = tempfile::tempdir()?;
     let folder = scratch.path().display().to_string();
-    let session = Session::memory();
+    let store = Store::memory();
     let mut runner = Runner::new(|| {
-        let (session, scratch) = (session.clone(), folder.clone());
+        let session = Session::new(store.clone(), SessionOptions::default());
+        let scratch = folder.clone();
         async move { Ok(Database { session, scratch }) }
     });
     runner.with_column_validator(sqllogictest::strict_column_validator);

@@ -41,7 +41,7 @@ impl Names {
     /// The names at this moment; what cannot be read is not offered.
     pub(crate) fn of(session: &Session) -> Self {
         let mut names = Self::default();
-        if let Ok(snapshot) = session.store().snapshot() {
+        if let Ok(snapshot) = session.snapshot() {
             for schema in snapshot.schemas() {
                 for array in snapshot.arrays(&schema) {
                     let name = hyperslab::ArrayName::new(&schema, &array);

@@ -161,7 +161,9 @@ fn open(app: &mut App, arguments: &[String]) -> Done {
         return error("--read-only needs a folder: a store in memory starts empty");
     }
     let open = crate::args::OpenArgs { store, ..app.open.clone() };
-    app.session = open_session(&open).map_err(Failure::Error)?;
+    let session = open_session(&open).map_err(Failure::Error)?;
+    app.warn_of_transaction();
+    app.session = session;
     app.open = open;
     Ok(())
 }
@@ -182,7 +184,7 @@ fn read(app: &mut App, arguments: &[String]) -> Done {
 }
 
 fn snapshot(app: &App) -> Result<Arc<Snapshot>, Failure> {
-    app.session.store().snapshot().map_err(|e| Failure::Error(e.to_string()))
+    app.session.snapshot().map_err(|e| Failure::Error(e.to_string()))
 }
 
 /// Every array's name, schema by schema.

@@ -69,24 +69,32 @@ fn start(options: Options, runtime: &tokio::runtime::Runtime) -> ExitCode {
             return FAILED.into();
         }
     };
-    if interactive {
-        return match shell::run(&mut app) {
+    let code = if interactive {
+        match shell::run(&mut app) {
             Ok(()) => ExitCode::SUCCESS,
             Err(text) => {
                 report(&text);
                 FAILED.into()
             }
-        };
-    }
+        }
+    } else {
+        run_inputs(&mut app, options.inputs)
+    };
+    app.warn_of_transaction();
+    code
+}
+
+/// Runs `-c`, `-f` and standard input.
+fn run_inputs(app: &mut App, inputs: Vec<Input>) -> ExitCode {
     app.settings.columns = shell::terminal_columns();
-    let inputs = if options.inputs.is_empty() { vec![Input::Stdin] } else { options.inputs };
+    let inputs = if inputs.is_empty() { vec![Input::Stdin] } else { inputs };
     let run = |app: &mut App, input: &Input| match input {
         Input::Command(text) => app.run_text(text),
         Input::File(path) => app.run_file(path),
         Input::Stdin => app.run_stdin(),
     };
     for input in &inputs {
-        match run(&mut app, input) {
+        match run(app, input) {
             Ok(()) => {}
             Err(Failure::Quit | Failure::Closed) => break,
             Err(Failure::Cancelled) => {

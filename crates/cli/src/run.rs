@@ -197,6 +197,15 @@ impl App {
         }
     }
 
+    /// Says what becomes of a transaction that nobody ended: for the end of the program, or another store.
+    pub(crate) fn warn_of_transaction(&self) {
+        if self.session.in_transaction() {
+            let what =
+                if self.session.has_uncommitted_changes() { "its changes are gone" } else { "it had no changes" };
+            note(&format!("warning: the open transaction was rolled back without COMMIT: {what}"));
+        }
+    }
+
     /// Whether a person looks at the results.
     pub(crate) fn on_terminal(&self) -> bool {
         matches!(self.target, Target::Stdout) && io::stdout().is_terminal()
@@ -416,7 +425,11 @@ fn absolute_line(text: &str, first: usize) -> String {
 /// Whether a statement's first word says that it changes something.
 fn changes(sql: &str) -> bool {
     let word = sql.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default().to_ascii_uppercase();
-    ["INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "COPY", "CREATE", "REPLACE"].contains(&word.as_str())
+    const WORDS: [&str; 12] = [
+        "INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE", "COPY", "CREATE", "REPLACE", "ALTER", "DROP", "COMMIT",
+        "END",
+    ];
+    WORDS.contains(&word.as_str())
 }
 
 /// Ctrl-C: cancels the running statement. Between statements it ends a script; the shell reads it as a key.

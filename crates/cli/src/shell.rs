@@ -13,6 +13,8 @@ use crate::script::Feed;
 
 const PROMPT: &str = "hyperslab> ";
 const CONTINUED: &str = "      ...> ";
+/// The prompt while a transaction is open.
+const OPEN: &str = "hyperslab*> ";
 
 /// The terminal's width.
 pub(crate) fn terminal_columns() -> Option<usize> {
@@ -48,7 +50,7 @@ pub(crate) fn run(app: &mut App) -> Result<(), String> {
         if let Some(helper) = editor.helper_mut() {
             helper.update(Names::of(&app.session), feed.text());
         }
-        match editor.readline(if feed.pending() { CONTINUED } else { PROMPT }) {
+        match editor.readline(prompt(app, feed.pending())) {
             Ok(line) => {
                 let entry = format!("{}{line}", feed.text());
                 let commands = feed.push(&format!("{line}\n"));
@@ -74,6 +76,14 @@ pub(crate) fn run(app: &mut App) -> Result<(), String> {
             Err(ReadlineError::Signal(_)) => {}
             Err(e) => return Err(format!("reading from the terminal failed: {e}")),
         }
+    }
+}
+
+fn prompt(app: &App, pending: bool) -> &'static str {
+    match (pending, app.session.in_transaction()) {
+        (true, _) => CONTINUED,
+        (false, true) => OPEN,
+        (false, false) => PROMPT,
     }
 }
 

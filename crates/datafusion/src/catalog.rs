@@ -12,6 +12,7 @@ use hyperslab_store::{ArrayName, Snapshot, Store};
 
 use crate::error::to_datafusion;
 use crate::table::ArrayTable;
+use crate::transaction::Seen;
 
 /// Views, external tables and other tables that live as long as the session: by schema, then name.
 type SessionTables = Arc<RwLock<BTreeMap<String, BTreeMap<String, Arc<dyn TableProvider>>>>>;
@@ -22,13 +23,15 @@ type SessionTables = Arc<RwLock<BTreeMap<String, BTreeMap<String, Arc<dyn TableP
 pub struct StoreCatalog {
     store: Store,
     pin: Option<Arc<Snapshot>>,
+    /// Whether a transaction's own changes are in the pinned snapshot.
+    staged: bool,
     others: SessionTables,
 }
 
 impl StoreCatalog {
     /// The newest version of a store, whichever that is at each look-up.
     pub fn new(store: Store) -> Self {
-        Self { store, pin: None, others: SessionTables::default() }
+        Self { store, pin: None, staged: false, others: SessionTables::default() }
     }
 
     /// One version of a store, without tables of a session; see also [`pin`](Self::pin).
@@ -40,6 +43,11 @@ impl StoreCatalog {
     #[must_use]
     pub fn pin(&self, snapshot: Arc<Snapshot>) -> Self {
         Self { pin: Some(snapshot), ..self.clone() }
+    }
+
+    /// The same catalog as a statement sees it.
+    pub(crate) fn see(&self, seen: &Seen) -> Self {
+        Self { staged: seen.staged, ..self.pin(Arc::clone(&seen.snapshot)) }
     }
 
     /// The store.
@@ -134,7 +142,8 @@ impl StoreSchema {
             return Ok(None);
         }
         let array = snapshot.array(&name).map_err(to_datafusion)?;
-        Ok(Some(ArrayTable::from_array(self.catalog.store.clone(), array)))
+        let table = ArrayTable::from_array(self.catalog.store.clone(), array);
+        Ok(Some(if self.catalog.staged { table.staged() } else { table }))
     }
 
     /// A view or external table of the session.

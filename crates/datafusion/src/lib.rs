@@ -18,6 +18,7 @@ mod table;
 mod table_functions;
 #[cfg(test)]
 mod testing;
+mod transaction;
 mod types;
 mod vectors;
 mod version;

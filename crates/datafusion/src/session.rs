@@ -11,7 +11,7 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{LogicalPlan, Statement as PlanStatement};
+use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, Statement as PlanStatement};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use hyperslab_store::{DEFAULT_SCHEMA, Snapshot, Store};
 
@@ -19,7 +19,9 @@ use crate::catalog::StoreCatalog;
 use crate::files::{FileTableFactory, file_catalog};
 use crate::optimizer::pin::{StatementIsPinned, pin};
 use crate::statement::custom::AnyStatement;
-use crate::{dialect, statement, to_datafusion};
+use crate::statement::transaction::Control;
+use crate::transaction::{OpenTransaction, Seen};
+use crate::{dialect, statement};
 
 mod registration;
 
@@ -41,8 +43,10 @@ pub struct SessionOptions {
 /// A SQL session over one store.
 ///
 /// Its dialect is DataFusion's with more statements, types and operators; arrays are tables of the catalog
-/// `hyperslab`, whose default schema is `public`. Each statement reads one version of the store, whole. Views, external
-/// tables, settings and prepared statements last as long as the session and are shared by its clones.
+/// `hyperslab`, whose default schema is `public`. Each statement reads one version of the store, whole, and is a
+/// transaction of its own unless `BEGIN` opened one. Views, external tables, settings, prepared statements and the open
+/// transaction last as long as the session and are shared by its clones; when the last of them is dropped, an open
+/// transaction is rolled back.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -64,6 +68,7 @@ pub struct Session {
     catalog: StoreCatalog,
     catalogs: Arc<dyn CatalogProviderList>,
     files: Arc<dyn UrlTableFactory>,
+    transaction: Arc<OpenTransaction>,
 }
 
 impl fmt::Debug for Session {
@@ -116,27 +121,34 @@ impl Session {
         let context = SessionContext::new_with_state(registration::extend(builder, &catalog).build());
         let files: Arc<dyn UrlTableFactory> = Arc::new(FileTableFactory::new(&context));
         context.register_catalog_list(file_catalog(Arc::clone(&catalogs), Arc::clone(&files)));
-        Self { store, context, catalog, catalogs, files }
+        let transaction = OpenTransaction::none(&store);
+        Self { store, context, catalog, catalogs, files, transaction }
     }
 
     /// Plans one statement. Queries run when the frame is collected or streamed; everything that changes the store or
     /// writes a file (CREATE TABLE, INSERT, DROP TABLE, COPY …) runs when its frame is collected too, so that EXPLAIN
     /// changes nothing. What concerns the session alone (CREATE VIEW, CREATE EXTERNAL TABLE, SET, PREPARE) takes effect
-    /// at once, which is DataFusion's habit.
+    /// at once, which is DataFusion's habit; so do BEGIN, COMMIT and ROLLBACK.
     ///
-    /// The statement sees the store as it is now, whatever is committed before the frame is collected.
+    /// The statement sees the store, or the open transaction, as it is now, whatever is changed before the frame is
+    /// collected. A frame that writes must be collected in the transaction in which it was planned.
     ///
     /// # Errors
-    /// Syntax, more than one statement, names, types, and clauses that nothing acts on.
+    /// Syntax, more than one statement, names, types, and clauses that nothing acts on. COMMIT: a conflict (see
+    /// `Error::is_retryable` of [`from_datafusion`](crate::from_datafusion)), after which no transaction is open.
     pub async fn sql(&self, sql: &str) -> Result<DataFrame> {
         let statement = statement::custom::parse(sql, self.recursion_limit())?;
+        if let Some(control) = Control::of(&statement)? {
+            control.run(&self.transaction).await?;
+            return Ok(DataFrame::new(self.context.state(), LogicalPlanBuilder::empty(false).build()?));
+        }
         let frame = Frame::new(self)?;
         let plan = frame.plan(statement).await?;
-        let plan = pin(plan, &self.store, &frame.snapshot)?;
+        let plan = frame.pin(plan)?;
         match plan {
             LogicalPlan::Statement(PlanStatement::Execute(_)) => {
                 let (_, plan) = self.context.execute_logical_plan(plan).await?.into_parts();
-                let plan = pin(plan, &self.store, &frame.snapshot)?;
+                let plan = frame.pin(plan)?;
                 Ok(DataFrame::new(frame.state, plan))
             }
             LogicalPlan::Ddl(_) | LogicalPlan::Statement(_) => self.context.execute_logical_plan(plan).await,
@@ -151,6 +163,24 @@ impl Session {
     /// A string, name or comment that does not end.
     pub fn split(&self, script: &str) -> Result<Vec<String>> {
         dialect::split(script)
+    }
+
+    /// Whether BEGIN opened a transaction that has not ended.
+    pub fn in_transaction(&self) -> bool {
+        self.transaction.is_open()
+    }
+
+    /// Whether that transaction has changes, which would be lost if the session ended.
+    pub fn has_uncommitted_changes(&self) -> bool {
+        self.transaction.has_changes()
+    }
+
+    /// What a statement would see now: the open transaction's view of the store, or the newest version.
+    ///
+    /// # Errors
+    /// What `Store::snapshot` gives.
+    pub fn snapshot(&self) -> Result<Arc<Snapshot>> {
+        self.transaction.see().map(|seen| seen.snapshot)
     }
 
     /// The store.
@@ -173,21 +203,30 @@ impl Session {
 pub(crate) struct Frame {
     pub(crate) store: Store,
     pub(crate) snapshot: Arc<Snapshot>,
+    /// Whether the open transaction's own changes are in the snapshot.
+    staged: bool,
     pub(crate) catalog: StoreCatalog,
     pub(crate) state: SessionState,
 }
 
 impl Frame {
     fn new(session: &Session) -> Result<Self> {
-        let snapshot = session.store.snapshot().map_err(to_datafusion)?;
-        let catalog = session.catalog.pin(Arc::clone(&snapshot));
+        let seen = session.transaction.see()?;
+        let catalog = session.catalog.see(&seen);
         let pinned = PinnedCatalogs { inner: Arc::clone(&session.catalogs), catalog: catalog.clone() };
         let mut state = session.context.state();
         state.register_catalog_list(file_catalog(Arc::new(pinned), Arc::clone(&session.files)));
         registration::pin_relations(&mut state)?;
         state.config_mut().options_mut().extensions.insert(StatementIsPinned);
+        let Seen { snapshot, staged, scope } = seen;
+        state.config_mut().set_extension(Arc::new(scope));
         state.mark_start_execution();
-        Ok(Self { store: session.store.clone(), snapshot, catalog, state })
+        Ok(Self { store: session.store.clone(), snapshot, staged, catalog, state })
+    }
+
+    /// Binds a plan to what the statement sees.
+    pub(crate) fn pin(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
+        pin(plan, &self.store, &self.snapshot, self.staged)
     }
 
     /// Plans one statement; ours are taken aside.

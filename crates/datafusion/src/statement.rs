@@ -10,8 +10,7 @@ use datafusion::logical_expr::{DdlStatement, LogicalPlan, Prepare, Statement as 
 use datafusion::sql::parser::{CopyToSource, ExplainStatement, Statement as Parsed};
 use datafusion::sql::planner::object_name_to_table_reference;
 use datafusion::sql::sqlparser::ast::{
-    self, Expr as SqlExpr, FromTable, Ident, ObjectName, Statement as Sql, TableFactor, TableWithJoins, Value,
-    VisitMut, VisitorMut,
+    self, Expr as SqlExpr, Ident, ObjectName, Statement as Sql, Value, VisitMut, VisitorMut,
 };
 use hyperslab_store::{ArrayName, Snapshot};
 
@@ -22,12 +21,20 @@ mod alter_table;
 mod copy;
 mod create_table;
 pub(crate) mod custom;
+mod delete;
 mod drop;
+mod edit;
 mod insert;
+mod merge;
 mod restore;
 mod schema;
 mod tag;
+pub(crate) mod transaction;
+mod truncate;
 mod unplanned;
+mod update;
+
+pub(crate) use edit::typed;
 
 use custom::AnyStatement;
 
@@ -78,15 +85,23 @@ async fn plan_sql(frame: &Frame, sql: Sql) -> Result<LogicalPlan> {
                 other => Ok(other),
             }
         }
-        Sql::StartTransaction { .. } => refuse_transactions("BEGIN"),
-        Sql::Commit { .. } => refuse_transactions("COMMIT"),
-        Sql::Rollback { .. } => refuse_transactions("ROLLBACK"),
-        Sql::Savepoint { .. } | Sql::ReleaseSavepoint { .. } => refuse_transactions("SAVEPOINT"),
+        Sql::Update(update) => update::plan(frame, update).await,
+        Sql::Delete(delete) => delete::plan(frame, delete).await,
+        Sql::Merge(merge) => merge::plan(frame, merge).await,
+        Sql::Truncate(truncate) => truncate::plan(frame, truncate).await,
+        Sql::StartTransaction { .. } | Sql::Commit { .. } | Sql::Rollback { .. } => {
+            plan_err!("BEGIN, COMMIT and ROLLBACK cannot be prepared or explained")
+        }
+        Sql::Savepoint { .. } | Sql::ReleaseSavepoint { .. } => {
+            not_impl_err!(
+                "SAVEPOINT is not supported; a statement that fails leaves the transaction as it was before it"
+            )
+        }
+        Sql::Comment { .. } => not_impl_err!("COMMENT ON is not supported: arrays and fields hold no comments"),
         Sql::CreateIndex(_) => {
             not_impl_err!("CREATE INDEX is not supported yet; a search without an index is exact and scans the array")
         }
         sql => {
-            refuse_edits(frame, &sql)?;
             let untyped = matches!(&sql, Sql::Prepare { data_types, .. } if data_types.is_empty());
             match to_datafusion_plan(frame, sql).await? {
                 LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => create_table::select_into(frame, create),
@@ -115,7 +130,15 @@ async fn to_datafusion_plan(frame: &Frame, sql: Sql) -> Result<LogicalPlan> {
 fn is_ours(sql: &Sql) -> bool {
     matches!(
         sql,
-        Sql::Insert(_) | Sql::CreateTable(_) | Sql::Drop { .. } | Sql::AlterTable(_) | Sql::CreateSchema { .. }
+        Sql::Insert(_)
+            | Sql::Update(_)
+            | Sql::Delete(_)
+            | Sql::Merge(_)
+            | Sql::Truncate(_)
+            | Sql::CreateTable(_)
+            | Sql::Drop { .. }
+            | Sql::AlterTable(_)
+            | Sql::CreateSchema { .. }
     )
 }
 
@@ -130,7 +153,7 @@ fn placeholder() -> Result<Sql> {
 /// EXPLAIN of any statement: DataFusion plans the EXPLAIN around a placeholder, which our plan then replaces, so that
 /// every option of EXPLAIN works and nothing is executed but by ANALYZE.
 async fn explained(frame: &Frame, options: ExplainStatementOptions, inner: LogicalPlan) -> Result<LogicalPlan> {
-    let inner = crate::optimizer::pin::pin(inner, &frame.store, &frame.snapshot)?;
+    let inner = frame.pin(inner)?;
     let outer = ExplainStatement { options, statement: Box::new(Parsed::Statement(Box::new(placeholder()?))) };
     Ok(match frame.state.statement_to_plan(Parsed::Explain(outer)).await? {
         LogicalPlan::Explain(mut explain) => {
@@ -144,41 +167,6 @@ async fn explained(frame: &Frame, options: ExplainStatementOptions, inner: Logic
         }
         other => other,
     })
-}
-
-fn refuse_transactions(what: &str) -> Result<LogicalPlan> {
-    not_impl_err!("{what}: transactions in SQL are not supported yet; each statement is a transaction of its own")
-}
-
-/// DELETE, UPDATE, MERGE and TRUNCATE of an array.
-fn refuse_edits(frame: &Frame, sql: &Sql) -> Result<()> {
-    let (what, targets): (_, Vec<&ObjectName>) = match sql {
-        Sql::Delete(delete) => {
-            let (FromTable::WithFromKeyword(from) | FromTable::WithoutKeyword(from)) = &delete.from;
-            ("DELETE", delete.tables.iter().chain(from.iter().filter_map(table_name)).collect())
-        }
-        Sql::Update(update) => ("UPDATE", table_name(&update.table).into_iter().collect()),
-        Sql::Merge(merge) => ("MERGE", factor_name(&merge.table).into_iter().collect()),
-        Sql::Truncate(truncate) => ("TRUNCATE", truncate.table_names.iter().map(|t| &t.name).collect()),
-        _ => return Ok(()),
-    };
-    for target in targets {
-        if let Some(name) = frame.array_named(target)? {
-            return not_impl_err!("{what} is not supported for arrays yet: {name}");
-        }
-    }
-    Ok(())
-}
-
-fn table_name(table: &TableWithJoins) -> Option<&ObjectName> {
-    factor_name(&table.relation)
-}
-
-fn factor_name(factor: &TableFactor) -> Option<&ObjectName> {
-    match factor {
-        TableFactor::Table { name, .. } => Some(name),
-        _ => None,
-    }
 }
 
 impl Frame {

@@ -40,6 +40,8 @@ pub struct ArrayTable {
     name: String,
     source: Arc<dyn ArraySource>,
     origin: Origin,
+    /// Whether a transaction's own changes are in it.
+    staged: bool,
     schema: SchemaRef,
 }
 
@@ -49,13 +51,13 @@ impl ArrayTable {
         let name = format!("{}@v{}", array.name(), array.version());
         let source: Arc<dyn ArraySource> = Arc::new(array.clone());
         let schema = schema_of(source.as_ref());
-        Self { name, source, origin: Origin::Store { store, array, explicit: false }, schema }
+        Self { name, source, origin: Origin::Store { store, array, explicit: false }, staged: false, schema }
     }
 
     /// A table over a file's source.
     pub fn from_file(path: &str, source: Arc<dyn ArraySource>) -> Self {
         let schema = schema_of(source.as_ref());
-        Self { name: path.to_owned(), source, origin: Origin::File(path.to_owned()), schema }
+        Self { name: path.to_owned(), source, origin: Origin::File(path.to_owned()), staged: false, schema }
     }
 
     /// The same table, marked as of a version that the statement asked for.
@@ -67,7 +69,21 @@ impl ArrayTable {
         self
     }
 
-    /// The array's or file's name, with `@vN` for an array: scans carry it, because plan equality ignores the source.
+    /// The same table, marked as what a transaction sees with its own changes, which no version shows.
+    #[must_use]
+    pub(crate) fn staged(mut self) -> Self {
+        if let Origin::Store { array, .. } = &self.origin {
+            self.name = format!("{}@tx", array.name());
+            self.staged = true;
+        }
+        self
+    }
+
+    pub(crate) fn is_staged(&self) -> bool {
+        self.staged
+    }
+
+    /// The array's or file's name, with `@vN` (or `@tx` in a transaction) for an array: scans carry it, because plan equality ignores the source.
     pub fn scan_name(&self) -> &str {
         &self.name
     }

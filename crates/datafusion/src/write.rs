@@ -1,8 +1,8 @@
 //! The write node: what INSERT, CREATE TABLE AS and append() execute.
 //!
-//! [`ArrayWrite`] is a logical node over the plan that gives the rows; [`ArrayWriteExec`] streams them into one
-//! transaction and commits it at the end. An error, or a stream that is dropped, drops the transaction: nothing of it
-//! is ever seen.
+//! [`ArrayWrite`] is a logical node over the plan that gives the rows; [`ArrayWriteExec`] streams them into the
+//! transaction of the [`Writer`](crate::transaction::Writer). An error, or a stream that is dropped, takes all of it
+//! back: nothing of the statement is ever seen.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use hyperslab_store::{Array, ArrayName, ArrayOptions, Store};
 
 pub(crate) mod change;
 pub(crate) mod convert;
+pub(crate) mod edit;
 mod exec;
 pub(crate) mod flatten;
 pub(crate) mod in_order;
@@ -58,7 +59,7 @@ pub(crate) enum Mode {
 pub(crate) enum Report {
     /// One row: `count`.
     Count,
-    /// One row: `rows`, `shape`, `version`.
+    /// One row: `rows`, `shape`, `version` (NULL in a transaction, which has none before it commits).
     Append,
 }
 
@@ -68,7 +69,11 @@ impl Report {
         Arc::new(Schema::new(match self {
             Self::Count => vec![field("count", DataType::UInt64)],
             Self::Append => {
-                vec![field("rows", DataType::Int64), field("shape", DataType::Utf8), field("version", DataType::Int64)]
+                vec![
+                    field("rows", DataType::Int64),
+                    field("shape", DataType::Utf8),
+                    Field::new("version", DataType::Int64, true),
+                ]
             }
         }))
     }
@@ -240,6 +245,8 @@ impl ExtensionPlanner for WritePlanner {
         let input = Arc::clone(input);
         Ok(if let Some(write) = node.downcast_ref::<ArrayWrite>() {
             Some(Arc::new(ArrayWriteExec::new(Arc::clone(&write.target), input)))
+        } else if let Some(edit) = node.downcast_ref::<edit::ArrayEdit>() {
+            Some(Arc::new(edit::ArrayEditExec::new(Arc::clone(edit.target()), input)))
         } else if let Some(in_order) = node.downcast_ref::<InOrder>() {
             Some(Arc::new(InOrderExec::try_new(input, in_order.visible())?))
         } else if let Some(flatten) = node.downcast_ref::<flatten::FlattenCells>() {

@@ -28,6 +28,10 @@ impl Snapshot {
         Self { store, state, hold }
     }
 
+    pub(crate) fn is_of(&self, store: &Arc<Inner>) -> bool {
+        Arc::ptr_eq(&self.store, store)
+    }
+
     pub(crate) fn state(&self) -> &Arc<State> {
         &self.state
     }

@@ -117,6 +117,18 @@ impl Store {
         Ok(Transaction::new(self.inner.clone(), self.snapshot()?))
     }
 
+    /// Starts a transaction on a version that was read before: what was committed since, to the same rows, makes its
+    /// commit a conflict.
+    ///
+    /// # Errors
+    /// `Invalid` for a snapshot of another store.
+    pub fn begin_at(&self, base: &Arc<Snapshot>) -> Result<Transaction> {
+        if !base.is_of(&self.inner) {
+            return Err(Error::invalid("the snapshot is one of another store"));
+        }
+        Ok(Transaction::new(self.inner.clone(), base.clone()))
+    }
+
     pub(crate) fn inner(&self) -> &Arc<Inner> {
         &self.inner
     }

@@ -30,7 +30,7 @@ use hyperslab_formats::NpySink;
 use object_store::{ObjectMeta, ObjectStore};
 
 use crate::to_datafusion;
-use crate::write::convert::{convert, fields_schema};
+use crate::write::convert::{Rows, convert, fields_schema};
 use crate::write::in_order::InOrderExec;
 
 /// The extension of each format that has a sink.
@@ -267,7 +267,7 @@ async fn write(
     while let Some(batch) = input.next().await {
         let batch = batch?;
         let Some(values) = batch.columns().get(column) else { return internal_err!("a column is missing") };
-        let values = convert(field, values, rows)?;
+        let values = convert(field, values, Rows::Input(rows))?;
         let batch = RecordBatch::try_new(Arc::clone(&file_schema), vec![values])?;
         sink.write(&batch).map_err(to_datafusion)?;
         rows += batch.num_rows() as u64;

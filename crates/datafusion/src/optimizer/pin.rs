@@ -16,22 +16,35 @@ use datafusion::optimizer::AnalyzerRule;
 use hyperslab_store::{Snapshot, Store};
 
 use crate::table::Origin;
+use crate::write::edit::ArrayEdit;
 use crate::{ArrayTable, to_datafusion};
 
-/// Rebinds every scan of the store's arrays to the snapshot, views and subqueries included, but for those whose
-/// version the statement named itself.
+/// Rebinds every scan and every edit of the store's arrays to the snapshot, views and subqueries included, but for those
+/// whose version the statement named itself. `staged`: a transaction's own changes are in the snapshot.
 ///
 /// # Errors
 /// An array that a view or prepared statement reads and that is gone, or whose fields changed.
-pub(crate) fn pin(plan: LogicalPlan, store: &Store, snapshot: &Arc<Snapshot>) -> Result<LogicalPlan> {
+pub(crate) fn pin(plan: LogicalPlan, store: &Store, snapshot: &Arc<Snapshot>, staged: bool) -> Result<LogicalPlan> {
     let pinned = plan.transform_up_with_subqueries(|node| match node {
-        LogicalPlan::TableScan(scan) => pin_scan(scan, store, snapshot),
+        LogicalPlan::TableScan(scan) => pin_scan(scan, store, snapshot, staged),
+        LogicalPlan::Extension(extension) => {
+            let edit = extension.node.as_any().downcast_ref::<ArrayEdit>();
+            match edit.map(|edit| edit.pinned(store, snapshot)).transpose()?.flatten() {
+                Some(pinned) => Ok(Transformed::yes(pinned)),
+                None => Ok(Transformed::no(LogicalPlan::Extension(extension))),
+            }
+        }
         other => Ok(Transformed::no(other)),
     });
     pinned.map(|t| t.data)
 }
 
-fn pin_scan(scan: TableScan, store: &Store, snapshot: &Arc<Snapshot>) -> Result<Transformed<LogicalPlan>> {
+fn pin_scan(
+    scan: TableScan,
+    store: &Store,
+    snapshot: &Arc<Snapshot>,
+    staged: bool,
+) -> Result<Transformed<LogicalPlan>> {
     let table = match source_as_provider(&scan.source) {
         Ok(provider) => provider.downcast_ref::<ArrayTable>().cloned(),
         Err(_) => None,
@@ -39,7 +52,8 @@ fn pin_scan(scan: TableScan, store: &Store, snapshot: &Arc<Snapshot>) -> Result<
     let Some(table) = table else { return Ok(Transformed::no(LogicalPlan::TableScan(scan))) };
     let table = match table.origin() {
         Origin::Store { store: of, array, explicit: false } if of.is_same(store) => {
-            if array.version() == snapshot.version() {
+            // A view that was made in a transaction holds what that showed.
+            if !staged && !table.is_staged() && array.version() == snapshot.version() {
                 table.clone()
             } else {
                 let fresh_name = array.name().clone();
@@ -51,7 +65,7 @@ fn pin_scan(scan: TableScan, store: &Store, snapshot: &Arc<Snapshot>) -> Result<
                         fresh_name
                     );
                 }
-                fresh
+                if staged { fresh.staged() } else { fresh }
             }
         }
         _ => return Ok(Transformed::no(LogicalPlan::TableScan(scan))),
@@ -113,7 +127,7 @@ impl AnalyzerRule for PinSnapshot {
         if config.extensions.get::<StatementIsPinned>().is_some() {
             return Ok(plan);
         }
-        pin(plan, &self.store, &self.store.snapshot().map_err(to_datafusion)?)
+        pin(plan, &self.store, &self.store.snapshot().map_err(to_datafusion)?, false)
     }
 
     fn name(&self) -> &str {

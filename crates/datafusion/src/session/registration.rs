@@ -33,8 +33,9 @@ use crate::{functions, relation};
 ///
 /// Works in `SessionContext::sql` then: SELECT over `catalog.schema.array` and over array files (`FROM 'x.npy'`), table
 /// functions (their strings name `catalog.schema.array`, or `array` in the default schema), `ORDER BY distance LIMIT k`,
-/// INSERT with a column list, COPY to the array formats, one version of the store per statement. Needs
-/// [`Session`](crate::Session): CREATE TABLE and CREATE TABLE AS an array, INSERT without a column list, DROP TABLE,
+/// INSERT with a column list, DELETE, UPDATE, TRUNCATE, MERGE (INSERT in it with a column list), COPY to the array
+/// formats, one version of the store per statement, each a transaction of its own. Needs [`Session`](crate::Session):
+/// BEGIN … COMMIT, CREATE TABLE and CREATE TABLE AS an array, INSERT without a column list, DROP TABLE,
 /// ALTER TABLE, the types of CREATE TABLE, the operators `<->` and `<#>` (in a context, choose the PostgreSQL dialect),
 /// and sinks that leave `row` out.
 ///
@@ -58,8 +59,8 @@ pub fn register(context: &SessionContext, store: &Store, catalog: &str) -> Resul
     Ok(())
 }
 
-/// The order matters: literals become values before anything looks at them; analysis pins versions before it checks
-/// changes; rows are joined before the planner adds exchanges; row order is restored after it did.
+/// The order matters: literals become values before anything looks at them; changes become our nodes before analysis pins
+/// what they see; rows are joined before the planner adds exchanges; row order is restored after it did.
 pub(super) fn extend(mut builder: SessionStateBuilder, catalog: &StoreCatalog) -> SessionStateBuilder {
     builder.type_planner().get_or_insert_with(|| Arc::new(HyperslabTypes));
     let formats = builder.file_formats().get_or_insert_default();
@@ -73,8 +74,8 @@ pub(super) fn extend(mut builder: SessionStateBuilder, catalog: &StoreCatalog) -
     }
     RowJoin::insert_into(&mut builder.physical_optimizers().get_or_insert_default().rules);
     builder
-        .with_analyzer_rule(Arc::new(PinSnapshot { store: catalog.store().clone() }))
         .with_analyzer_rule(Arc::new(ArrayDml))
+        .with_analyzer_rule(Arc::new(PinSnapshot { store: catalog.store().clone() }))
         .with_optimizer_rule(Arc::new(OrderByDistance))
         .with_physical_optimizer_rule(Arc::new(RowOrder))
         .with_query_planner(Arc::new(HyperslabQueryPlanner { inner }))
@@ -121,5 +122,5 @@ fn has_our_nodes(plan: &LogicalPlan) -> Result<bool> {
 }
 
 /// The names of our logical nodes.
-const OUR_NODES: [&str; 7] =
-    ["ArrayWrite", "FlattenCells", "InOrder", "Positions", "Search", "StoreChange", "WholeFile"];
+const OUR_NODES: [&str; 8] =
+    ["ArrayEdit", "ArrayWrite", "FlattenCells", "InOrder", "Positions", "Search", "StoreChange", "WholeFile"];

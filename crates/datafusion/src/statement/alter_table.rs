@@ -1,13 +1,17 @@
-//! ALTER TABLE … RENAME TO.
+//! ALTER TABLE: the array gets another name, or other fields.
 
 use datafusion::common::{Result, not_impl_err, plan_err};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::sql::sqlparser::ast::{AlterTable, AlterTableOperation, ObjectName, RenameTableNameKind};
+use datafusion::sql::sqlparser::ast::{
+    AlterTable, AlterTableOperation, DropBehavior, Ident, ObjectName, RenameTableNameKind,
+};
 use hyperslab_store::ArrayName;
 
+use super::create_table::column;
 use super::refuse_clauses;
 use crate::session::Frame;
-use crate::write::change::{Change, StoreChange};
+use crate::table::ROW;
+use crate::write::change::{Change, FieldChange, StoreChange};
 
 pub(super) fn plan(frame: &Frame, alter: AlterTable) -> Result<LogicalPlan> {
     let AlterTable { name, if_exists, only, operations, location, on_cluster, table_type, end_token: _ } = alter;
@@ -20,24 +24,63 @@ pub(super) fn plan(frame: &Frame, alter: AlterTable) -> Result<LogicalPlan> {
             ("a kind of table", table_type.is_some()),
         ],
     )?;
-    let [AlterTableOperation::RenameTable { table_name: RenameTableNameKind::To(to) | RenameTableNameKind::As(to) }] =
-        operations.as_slice()
-    else {
-        let what = operations.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        return not_impl_err!("ALTER TABLE {name} {what} is not supported yet; ALTER TABLE {name} RENAME TO … is");
-    };
-    let Some(from) = frame.store_name(&name)? else {
-        return not_impl_err!("ALTER TABLE {name}: only arrays of the store can be renamed");
+    let Some(array) = frame.store_name(&name)? else {
+        return not_impl_err!("ALTER TABLE {name}: only arrays of the store can be altered");
     };
     frame.check_writable("ALTER TABLE")?;
-    if !if_exists && !frame.snapshot.contains(&from) {
-        return plan_err!("ALTER TABLE: there is no array {from}");
+    if !if_exists && !frame.snapshot.contains(&array) {
+        return plan_err!("ALTER TABLE: there is no array {array}");
     }
-    let to = new_name(frame, &from, to)?;
-    if frame.catalog.store_schema(&to.schema).session_table(&to.name).is_some() {
-        return plan_err!("there is a view or external table {to} in this session; drop it or choose another name");
+    let change = match operations.as_slice() {
+        [
+            AlterTableOperation::RenameTable { table_name: RenameTableNameKind::To(to) | RenameTableNameKind::As(to) },
+        ] => {
+            let to = new_name(frame, &array, to)?;
+            if frame.catalog.store_schema(&to.schema).session_table(&to.name).is_some() {
+                return plan_err!(
+                    "there is a view or external table {to} in this session; drop it or choose another name"
+                );
+            }
+            Change::Rename { from: array, to, if_exists }
+        }
+        operations => {
+            let mut steps = Vec::new();
+            for operation in operations {
+                steps.extend(fields(frame, &array, operation)?);
+            }
+            Change::Alter { name: array, steps, if_exists }
+        }
+    };
+    Ok(StoreChange::plan(&frame.store, change))
+}
+
+/// What an operation does to the fields.
+fn fields(frame: &Frame, array: &ArrayName, operation: &AlterTableOperation) -> Result<Vec<FieldChange>> {
+    let named = |ident: &Ident| match frame.identifier(ident) {
+        name if name == ROW => plan_err!("ALTER TABLE {array}: row is the position of a row, and no field"),
+        name => Ok(name),
+    };
+    match operation {
+        AlterTableOperation::AddColumn { column_keyword: _, if_not_exists, column_def, column_position } => {
+            refuse_clauses("ALTER TABLE … ADD COLUMN", &[("FIRST or AFTER", column_position.is_some())])?;
+            let field = column(frame, "ALTER TABLE … ADD COLUMN", column_def)?;
+            Ok(vec![FieldChange::Add { field, if_not_exists: *if_not_exists }])
+        }
+        AlterTableOperation::DropColumn { has_column_keyword: _, column_names, if_exists, drop_behavior } => {
+            refuse_clauses("ALTER TABLE … DROP COLUMN", &[("CASCADE", *drop_behavior == Some(DropBehavior::Cascade))])?;
+            let drop = |name| Ok(FieldChange::Drop { name: named(name)?, if_exists: *if_exists });
+            column_names.iter().map(drop).collect()
+        }
+        AlterTableOperation::RenameColumn { old_column_name, new_column_name } => {
+            Ok(vec![FieldChange::Rename { from: named(old_column_name)?, to: named(new_column_name)? }])
+        }
+        AlterTableOperation::RenameTable { .. } => {
+            plan_err!("ALTER TABLE {array}: RENAME TO stands alone; use two statements in a transaction")
+        }
+        other => not_impl_err!(
+            "ALTER TABLE {array} {other} is not supported; RENAME TO, ADD COLUMN, DROP COLUMN and RENAME COLUMN are"
+        ),
     }
-    Ok(StoreChange::plan(&frame.store, Change::Rename { from, to, if_exists }))
 }
 
 /// A name without a schema stays in the array's schema.

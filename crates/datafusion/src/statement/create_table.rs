@@ -30,7 +30,7 @@ pub(super) async fn plan(frame: &Frame, create: CreateTable) -> Result<LogicalPl
     check_name(frame, &name)?;
     match query {
         None => {
-            let fields = columns.iter().map(|c| column(frame, c)).collect::<Result<Vec<_>>>()?;
+            let fields = columns.iter().map(|c| column(frame, CREATE, c)).collect::<Result<Vec<_>>>()?;
             if fields.is_empty() {
                 return plan_err!("CREATE TABLE {name}: an array has one field at least");
             }
@@ -83,14 +83,15 @@ fn create_as(
     ArrayWrite::plan(WriteTarget { store: frame.store.clone(), name, fields, mode, report: Report::Count }, input)
 }
 
-fn column(frame: &Frame, column: &ColumnDef) -> Result<hyperslab_core::FieldSpec> {
+/// The field that a column's definition means. `what`: the statement, for messages.
+pub(super) fn column(frame: &Frame, what: &str, column: &ColumnDef) -> Result<hyperslab_core::FieldSpec> {
     let ColumnDef { name, data_type, options } = column;
     let field = field_spec(&frame.identifier(name), data_type)?;
     for option in options {
         use datafusion::sql::sqlparser::ast::ColumnOption as O;
         // NOT NULL says what holds anyway.
         if !matches!(option.option, O::NotNull) {
-            return not_impl_err!("{CREATE}: column {name}: {} is not supported; leave it out", option.option);
+            return not_impl_err!("{what}: column {name}: {} is not supported; leave it out", option.option);
         }
     }
     Ok(field)

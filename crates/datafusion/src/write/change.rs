@@ -1,5 +1,5 @@
-//! Changes without rows: CREATE TABLE, DROP, RENAME, schemas, tags and RESTORE. They run when the statement's frame is collected, each
-//! as one transaction.
+//! Changes without rows: CREATE TABLE, DROP, RENAME, fields, schemas, tags and RESTORE. They run when the statement's
+//! frame is collected.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use hyperslab_store::{ArrayName, ArrayOptions, Store, Transaction};
 
 use super::IfExists;
 use crate::to_datafusion;
+use crate::transaction::Writer;
 
 /// A change of the store's names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(crate) enum Change {
     Drop { names: Vec<ArrayName>, if_exists: bool },
     /// ALTER TABLE … RENAME TO.
     Rename { from: ArrayName, to: ArrayName, if_exists: bool },
+    /// ALTER TABLE: other fields, in order.
+    Alter { name: ArrayName, steps: Vec<FieldChange>, if_exists: bool },
     /// CREATE SCHEMA.
     CreateSchema { name: String, if_not_exists: bool },
     /// DROP SCHEMA, with its arrays where `cascade`.
@@ -42,9 +45,44 @@ pub(crate) enum Change {
     Restore { name: ArrayName, version: u64 },
 }
 
+/// A change of an array's fields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum FieldChange {
+    /// ADD COLUMN.
+    Add { field: FieldSpec, if_not_exists: bool },
+    /// DROP COLUMN.
+    Drop { name: String, if_exists: bool },
+    /// RENAME COLUMN.
+    Rename { from: String, to: String },
+}
+
+impl FieldChange {
+    fn apply(&self, tx: &mut Transaction, array: &ArrayName) -> StoreResult<()> {
+        let fields = tx.fields(array)?;
+        let has = |name: &str| fields.iter().any(|f| f.name() == name);
+        match self {
+            Self::Add { field, if_not_exists: true } if has(field.name()) => Ok(()),
+            Self::Add { field, .. } => tx.add_field(array, field.clone()),
+            Self::Drop { name, if_exists: true } if !has(name) => Ok(()),
+            Self::Drop { name, .. } => tx.drop_field(array, name),
+            Self::Rename { from, to } => tx.rename_field(array, from, to),
+        }
+    }
+}
+
+impl fmt::Display for FieldChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Add { field, .. } => write!(f, "add {field}"),
+            Self::Drop { name, .. } => write!(f, "drop {name}"),
+            Self::Rename { from, to } => write!(f, "rename {from} to {to}"),
+        }
+    }
+}
+
 impl Change {
     fn apply(&self, tx: &mut Transaction) -> StoreResult<()> {
-        let base = Arc::clone(tx.base());
+        let base = tx.snapshot()?;
         match self {
             Self::Create { name, fields, options, if_exists } => {
                 if base.contains(name) {
@@ -66,6 +104,8 @@ impl Change {
             }
             Self::Rename { from, .. } if !base.contains(from) && self.is_lenient() => Ok(()),
             Self::Rename { from, to, .. } => tx.rename(from, to),
+            Self::Alter { name, if_exists: true, .. } if !base.contains(name) => Ok(()),
+            Self::Alter { name, steps, .. } => steps.iter().try_for_each(|step| step.apply(tx, name)),
             Self::CreateSchema { name, .. } if base.schemas().contains(name) => match self.is_lenient() {
                 true => Ok(()),
                 false => Err(taken(format!("schema {name} exists already"))),
@@ -97,9 +137,10 @@ impl Change {
     fn is_lenient(&self) -> bool {
         match self {
             Self::Create { if_exists, .. } => *if_exists == IfExists::Skip,
-            Self::Drop { if_exists, .. } | Self::Rename { if_exists, .. } | Self::DropSchema { if_exists, .. } => {
-                *if_exists
-            }
+            Self::Drop { if_exists, .. }
+            | Self::Rename { if_exists, .. }
+            | Self::Alter { if_exists, .. }
+            | Self::DropSchema { if_exists, .. } => *if_exists,
             Self::CreateSchema { if_not_exists, .. } => *if_not_exists,
             Self::SetTag { .. } | Self::DropTag { .. } | Self::Restore { .. } => false,
         }
@@ -119,6 +160,10 @@ impl fmt::Display for Change {
                 write!(f, "drop {}", names.join(", "))
             }
             Self::Rename { from, to, .. } => write!(f, "rename {from} to {to}"),
+            Self::Alter { name, steps, .. } => {
+                let steps: Vec<_> = steps.iter().map(ToString::to_string).collect();
+                write!(f, "alter {name}: {}", steps.join(", "))
+            }
             Self::CreateSchema { name, .. } => write!(f, "create schema {name}"),
             Self::DropSchema { name, .. } => write!(f, "drop schema {name}"),
             Self::SetTag { tag, version, .. } => write!(f, "tag version {version} as {tag}"),
@@ -240,12 +285,12 @@ impl ExecutionPlan for StoreChangeExec {
         Ok(self)
     }
 
-    fn execute(&self, _partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+    fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let (store, change) = (self.store.clone(), self.change.clone());
         let work = async move {
-            let mut tx = store.begin().map_err(to_datafusion)?;
-            change.apply(&mut tx).map_err(to_datafusion)?;
-            super::exec::commit(tx).await?;
+            let mut writer = Writer::begin(&context, &store)?;
+            change.apply(writer.tx()?).map_err(to_datafusion)?;
+            writer.finish().await?;
             Ok::<_, datafusion::common::DataFusionError>(futures::stream::empty::<Result<RecordBatch>>())
         };
         let batches = futures::stream::once(work).try_flatten();

@@ -50,13 +50,22 @@ pub(crate) fn check_type(field: &FieldSpec, data_type: &DataType) -> Result<()> 
     plan_err!("field {:?} holds {}, which {data_type} cannot become{hint}", field.name(), shown(field))
 }
 
-/// A column as the field stores it. `first_row` is the number of the first row, for messages.
+/// Which rows the values of a column belong to, for messages.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Rows<'a> {
+    /// The input's, from this one on.
+    Input(u64),
+    /// These of the array.
+    Array(&'a [u64]),
+}
+
+/// A column as the field stores it.
 ///
 /// # Errors
 /// A NULL, a wrong length, a value that does not fit: with field and row.
-pub(crate) fn convert(field: &FieldSpec, column: &ArrayRef, first_row: u64) -> Result<ArrayRef> {
+pub(crate) fn convert(field: &FieldSpec, column: &ArrayRef, of: Rows<'_>) -> Result<ArrayRef> {
     let rows = column.len();
-    let place = Place { field, first_row };
+    let place = Place { field, of };
     place.no_nulls(column, 1)?;
     check_type(field, column.data_type())?;
     // An empty column of an untyped NULL has no lists to walk.
@@ -149,12 +158,16 @@ fn sql_name(dtype: DType) -> &'static str {
 /// Where values come from, for messages.
 struct Place<'a> {
     field: &'a FieldSpec,
-    first_row: u64,
+    of: Rows<'a>,
 }
 
 impl Place<'_> {
     fn row(&self, row: usize) -> String {
-        format!("field {:?}, row {} of the input", self.field.name(), self.first_row + row as u64)
+        let field = self.field.name();
+        match self.of {
+            Rows::Input(first) => format!("field {field:?}, row {} of the input", first + row as u64),
+            Rows::Array(rows) => format!("field {field:?}, row {}", rows.get(row).copied().unwrap_or_default()),
+        }
     }
 
     fn no_nulls(&self, array: &ArrayRef, per_row: usize) -> Result<()> {
@@ -291,14 +304,16 @@ mod tests {
     #[test]
     fn values_that_do_not_fit_name_the_row() {
         let ints: ArrayRef = Arc::new(Int64Array::from(vec![1, 255, 256]));
-        let e = convert(&field(DType::UInt8, &[]), &ints, 10).unwrap_err().to_string();
+        let e = convert(&field(DType::UInt8, &[]), &ints, Rows::Input(10)).unwrap_err().to_string();
         assert!(e.contains("row 12") && e.contains("256") && e.contains("uint8"), "{e}");
         let floats: ArrayRef = Arc::new(Float64Array::from(vec![1.0, 1.5]));
-        assert!(convert(&field(DType::Int32, &[]), &floats, 0).unwrap_err().to_string().contains("row 1 "));
-        assert!(convert(&field(DType::Float32, &[]), &floats, 0).is_ok());
+        assert!(
+            convert(&field(DType::Int32, &[]), &floats, Rows::Input(0)).unwrap_err().to_string().contains("row 1 ")
+        );
+        assert!(convert(&field(DType::Float32, &[]), &floats, Rows::Input(0)).is_ok());
         let big: ArrayRef = Arc::new(Float64Array::from(vec![1e300, f64::INFINITY]));
-        assert!(convert(&field(DType::Float32, &[]), &big, 0).unwrap_err().to_string().contains("row 0 "));
-        assert!(convert(&field(DType::Float32, &[]), &big.slice(1, 1), 0).is_ok());
+        assert!(convert(&field(DType::Float32, &[]), &big, Rows::Input(0)).unwrap_err().to_string().contains("row 0 "));
+        assert!(convert(&field(DType::Float32, &[]), &big.slice(1, 1), Rows::Input(0)).is_ok());
     }
 
     #[test]
@@ -306,9 +321,9 @@ mod tests {
         let rows = vec![Some(vec![Some(1), Some(2)]), Some(vec![Some(3), Some(4)]), Some(vec![Some(5)])];
         let lists: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(rows));
         let f = field(DType::Float32, &[2]);
-        let e = convert(&f, &lists, 0).unwrap_err().to_string();
+        let e = convert(&f, &lists, Rows::Input(0)).unwrap_err().to_string();
         assert!(e.contains("row 2 ") && e.contains("1 elements"), "{e}");
-        let good = convert(&f, &lists.slice(1, 1), 0).unwrap();
+        let good = convert(&f, &lists.slice(1, 1), Rows::Input(0)).unwrap();
         assert_eq!(good.data_type(), &arrow::data_type(&f));
         assert_eq!(good.as_fixed_size_list().values().as_primitive::<Float32Type>().values(), &[3.0, 4.0]);
         // A tensor of complex numbers is as flat as Arrow has it.
@@ -323,12 +338,12 @@ mod tests {
         ));
         let item = Arc::new(Field::new("item", pairs.data_type().clone(), false));
         let cells: ArrayRef = Arc::new(FixedSizeListArray::new(item, 6, pairs, None));
-        assert_eq!(convert(&tensor, &cells, 0).unwrap().as_ref(), cells.as_ref());
+        assert_eq!(convert(&tensor, &cells, Rows::Input(0)).unwrap().as_ref(), cells.as_ref());
         // Complex numbers are pairs.
-        let c = convert(&field(DType::Complex64, &[]), &lists.slice(0, 2), 0).unwrap();
+        let c = convert(&field(DType::Complex64, &[]), &lists.slice(0, 2), Rows::Input(0)).unwrap();
         assert_eq!(c.data_type(), &arrow::element_type(DType::Complex64));
         let nulls: ArrayRef =
             Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(vec![Some(vec![Some(1), None])]));
-        assert!(convert(&f, &nulls, 5).unwrap_err().to_string().contains("row 5 "));
+        assert!(convert(&f, &nulls, Rows::Input(5)).unwrap_err().to_string().contains("row 5 "));
     }
 }

@@ -1,4 +1,4 @@
-//! The physical write node: rows into one transaction, then the commit.
+//! The physical write node: rows into the statement's transaction.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions, StringArray, UInt64Array};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DataFusionError, Result, exec_err, internal_err};
+use datafusion::common::{Result, exec_err, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
@@ -19,12 +19,13 @@ use futures::StreamExt;
 use hyperslab_core::{Error, FieldSpec};
 use hyperslab_store::{Array, Store, Transaction};
 
-use super::convert::{convert, fields_schema};
+use super::convert::{Rows, convert, fields_schema};
 use super::in_order::InOrderExec;
 use super::{IfExists, Mode, Report, WriteTarget};
 use crate::to_datafusion;
+use crate::transaction::Writer;
 
-/// Streams its input into one transaction and commits it.
+/// Streams its input into the statement's transaction.
 #[derive(Debug, Clone)]
 pub(crate) struct ArrayWriteExec {
     target: Arc<WriteTarget>,
@@ -105,8 +106,8 @@ impl ExecutionPlan for ArrayWriteExec {
     }
 
     fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let input = self.input.execute(0, context)?;
-        let work = write(Arc::clone(&self.target), self.columns.clone(), input);
+        let input = self.input.execute(0, Arc::clone(&context))?;
+        let work = write(Arc::clone(&self.target), self.columns.clone(), input, context);
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), futures::stream::once(work))))
     }
 }
@@ -115,30 +116,30 @@ async fn write(
     target: Arc<WriteTarget>,
     columns: Vec<usize>,
     mut input: SendableRecordBatchStream,
+    context: Arc<TaskContext>,
 ) -> Result<RecordBatch> {
-    let mut tx = target.store.begin().map_err(to_datafusion)?;
-    if !prepare(&mut tx, &target)? {
-        return report(&target, 0, tx.base().version());
+    let mut writer = Writer::begin(&context, &target.store)?;
+    if !prepare(writer.tx()?, &target)? {
+        return finish(&target, 0, writer).await;
     }
     let schema = fields_schema(&target.fields);
     let mut rows = 0;
     while let Some(batch) = input.next().await {
         let batch = convert_batch(&target.fields, &columns, &schema, &batch?, rows)?;
-        tx.append(&target.name, &batch).map_err(to_datafusion)?;
+        writer.tx()?.append(&target.name, &batch).map_err(to_datafusion)?;
         rows += batch.num_rows() as u64;
         // Sources that only fault pages in never wait: let the runtime cancel.
         tokio::task::yield_now().await;
     }
-    let version = commit(tx).await?;
-    report(&target, rows, version)
+    drop(input);
+    finish(&target, rows, writer).await
 }
 
 /// Creates what is to be created; false when there is nothing to do.
 fn prepare(tx: &mut Transaction, target: &WriteTarget) -> Result<bool> {
     match &target.mode {
         Mode::Append => {
-            let array = tx.base().array(&target.name).map_err(to_datafusion)?;
-            if array.fields() != target.fields {
+            if tx.fields(&target.name).map_err(to_datafusion)? != target.fields {
                 return exec_err!(
                     "the fields of {} changed since the statement was planned; run it again",
                     target.name
@@ -146,7 +147,7 @@ fn prepare(tx: &mut Transaction, target: &WriteTarget) -> Result<bool> {
             }
         }
         Mode::Create { options, if_exists } => {
-            if tx.base().contains(&target.name) {
+            if tx.contains(&target.name) {
                 match if_exists {
                     IfExists::Fail => return Err(to_datafusion(already_exists(target))),
                     IfExists::Skip => return Ok(false),
@@ -177,7 +178,7 @@ fn convert_batch(
     first_row: u64,
 ) -> Result<RecordBatch> {
     let converted = fields.iter().zip(columns).map(|(field, &i)| match batch.columns().get(i) {
-        Some(column) => convert(field, column, first_row),
+        Some(column) => convert(field, column, Rows::Input(first_row)),
         None => internal_err!("a column of {} is missing", field.name()),
     });
     let converted = converted.collect::<Result<Vec<_>>>()?;
@@ -185,17 +186,22 @@ fn convert_batch(
     Ok(RecordBatch::try_new_with_options(Arc::clone(schema), converted, &options)?)
 }
 
-/// Commits away from the runtime's threads: it syncs files and may wait for another writer.
-pub(super) async fn commit(tx: Transaction) -> Result<u64> {
-    let done = tokio::task::spawn_blocking(move || tx.commit()).await;
-    done.map_err(|e| DataFusionError::External(Box::new(e)))?.map_err(to_datafusion)
-}
-
-fn report(target: &WriteTarget, rows: u64, version: u64) -> Result<RecordBatch> {
+/// Keeps what was written, and says what it was.
+async fn finish(target: &WriteTarget, rows: u64, mut writer: Writer) -> Result<RecordBatch> {
     let columns: Vec<ArrayRef> = match target.report {
-        Report::Count => vec![Arc::new(UInt64Array::from(vec![rows]))],
+        Report::Count => {
+            writer.finish().await?;
+            vec![Arc::new(UInt64Array::from(vec![rows]))]
+        }
         Report::Append => {
-            let array = target.store.snapshot().and_then(|s| s.array(&target.name)).map_err(to_datafusion)?;
+            let staged = match writer.commits() {
+                true => None,
+                false => Some(writer.tx()?.snapshot().map_err(to_datafusion)?),
+            };
+            let version = writer.finish().await?;
+            // Others may have appended before the commit.
+            let snapshot = staged.map_or_else(|| target.store.snapshot(), Ok).map_err(to_datafusion)?;
+            let array = snapshot.array(&target.name).map_err(to_datafusion)?;
             let total = array.rows();
             let shape = match array.fields() {
                 [field] => field.shape(total),
@@ -204,7 +210,7 @@ fn report(target: &WriteTarget, rows: u64, version: u64) -> Result<RecordBatch> 
             vec![
                 Arc::new(Int64Array::from(vec![i64::try_from(rows).unwrap_or(i64::MAX)])),
                 Arc::new(StringArray::from(vec![format!("{shape:?}")])),
-                Arc::new(Int64Array::from(vec![i64::try_from(version).unwrap_or(i64::MAX)])),
+                Arc::new(Int64Array::from(vec![version.and_then(|v| i64::try_from(v).ok())])),
             ]
         }
     };
