@@ -1,11 +1,17 @@
 //! Versions: opening an older one, what each changed, waiting for a new one.
 
+mod changes;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use hyperslab_core::{Error, Result};
 
-use crate::{ArrayName, Snapshot, Store};
+use crate::log::Entry;
+use crate::name::similar;
+use crate::state::State;
+use crate::{ArrayName, Durability, Snapshot, Store};
+use changes::Changes;
 
 /// What one version is and did.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,12 +24,14 @@ pub struct VersionInfo {
     pub transaction: String,
     /// The program that wrote it.
     pub writer: String,
-    /// `full` or `os`.
-    pub durability: &'static str,
+    /// What its commit was promised to survive.
+    pub durability: Durability,
     /// The commit's message.
     pub message: Option<String>,
     /// Its tags.
     pub tags: Vec<String>,
+    /// Whether it can still be read: VACUUM has not expired it.
+    pub readable: bool,
     /// What it did, one for each array (or none) and kind of change.
     pub changes: Vec<ChangeInfo>,
 }
@@ -41,19 +49,21 @@ pub struct ChangeInfo {
     pub detail: String,
 }
 
-fn later<T>() -> Result<T> {
-    Err(Error::unsupported("not built yet"))
-}
-
 impl Store {
     /// A committed version.
     ///
     /// # Errors
     /// `NotFound` for one that is not there yet, naming the newest, or that has expired, naming the version that
-    /// expired it; `Corrupt`.
+    /// expired it; `Corrupt`, naming the file.
     pub fn at(&self, version: u64) -> Result<Arc<Snapshot>> {
-        let _ = version;
-        later()
+        let named = |e: Error| e.with("store", self.describe());
+        loop {
+            let state = self.inner().log.at(version).map_err(named)?;
+            // It expired just now: then looking for it again says so.
+            if let Some(snapshot) = self.inner().pinned(state).map_err(named)? {
+                return Ok(snapshot);
+            }
+        }
     }
 
     /// The version that was the newest at a time.
@@ -61,8 +71,9 @@ impl Store {
     /// # Errors
     /// As [`at`](Self::at); `NotFound` for a time before the first version.
     pub fn at_time(&self, time: SystemTime) -> Result<Arc<Snapshot>> {
-        let _ = time;
-        later()
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
+        let version = self.inner().log.version_at(i64::try_from(since).unwrap_or(i64::MAX));
+        self.at(version.map_err(|e| e.with("store", self.describe()))?)
     }
 
     /// The version of a tag.
@@ -70,24 +81,96 @@ impl Store {
     /// # Errors
     /// As [`at`](Self::at); `NotFound` for a tag that is not there, naming the nearest.
     pub fn at_tag(&self, tag: &str) -> Result<Arc<Snapshot>> {
-        let _ = tag;
-        later()
+        let newest = self.snapshot()?;
+        match newest.tags().get(tag) {
+            Some(&version) => self.at(version),
+            None => Err(no_tag(newest.state(), tag).with("store", self.describe())),
+        }
     }
 
-    /// All versions, oldest first, with what they changed.
+    /// All versions, oldest first, with what they changed. Costs reading the whole log.
     ///
     /// # Errors
-    /// `Corrupt`; `Io`.
+    /// `Corrupt`, naming the file; `Io`.
     pub fn versions(&self) -> Result<Vec<VersionInfo>> {
-        later()
+        let newest = self.snapshot()?;
+        let mut changes = Changes::default();
+        self.each_version(newest.state(), |entry| {
+            let changes = changes.of(entry);
+            Some(info(entry, newest.state(), changes.into_iter().map(|(_, change)| change).collect()))
+        })
     }
 
-    /// Waits until version `version` is there; false when it did not come in time.
+    /// The versions that changed an array, oldest first, with what they did to it. It is followed through its names:
+    /// the one that has the name now, or had it last.
+    ///
+    /// # Errors
+    /// As [`versions`](Self::versions); `NotFound` for a name that no array ever had.
+    pub fn history(&self, name: impl Into<ArrayName>) -> Result<Vec<VersionInfo>> {
+        let name = name.into();
+        let newest = self.snapshot()?;
+        let mut changes = Changes::default();
+        let mut all = Vec::new();
+        self.each_version(newest.state(), |entry| {
+            let changes = changes.of(entry);
+            if !changes.is_empty() {
+                all.push((entry.clone_head(), changes));
+            }
+            None::<()>
+        })?;
+        let now = newest.state().by_name(&name).map(|array| array.id);
+        let id = now.or_else(|| changes.last_named(&name));
+        let id = id.ok_or_else(|| crate::snapshot::no_array(newest.state(), &name))?;
+        let of_it = |(entry, changes): (Entry, Vec<changes::Change>)| {
+            let own = changes.into_iter().filter(|(array, _)| *array == Some(id)).map(|(_, change)| change);
+            let own: Vec<_> = own.collect();
+            (!own.is_empty()).then(|| info(&entry, newest.state(), own))
+        };
+        Ok(all.into_iter().filter_map(of_it).collect())
+    }
+
+    /// Waits until version `version` is there; false when it did not come in time. Other processes' commits are
+    /// noticed too.
     ///
     /// # Errors
     /// `Corrupt`; `Io`.
     pub fn wait_for_version(&self, version: u64, timeout: Duration) -> Result<bool> {
-        let _ = (version, timeout);
-        later()
+        let waited = self.inner().log.wait_for(version, timeout);
+        waited.map_err(|e| e.with("store", self.describe()))
+    }
+
+    fn each_version<T>(&self, newest: &State, mut see: impl FnMut(&Entry) -> Option<T>) -> Result<Vec<T>> {
+        let mut seen = Vec::new();
+        let mut first = 0;
+        // Not all at once: entries can be large.
+        while first <= newest.version {
+            let last = newest.version.min(first.saturating_add(999));
+            let entries = self.inner().log.entries(first..=last).map_err(|e| e.with("store", self.describe()))?;
+            seen.extend(entries.iter().filter_map(&mut see));
+            first = last + 1;
+        }
+        Ok(seen)
+    }
+}
+
+/// The error of a tag that is not there.
+pub(crate) fn no_tag(state: &State, tag: &str) -> Error {
+    let near = similar(tag, state.tags.keys().map(String::as_str));
+    let hint = if near.is_empty() { String::new() } else { format!("; did you mean {}?", near.join(" or ")) };
+    Error::not_found(format!("there is no tag {tag:?}{hint}"))
+}
+
+fn info(entry: &Entry, newest: &State, changes: Vec<ChangeInfo>) -> VersionInfo {
+    let tags = newest.tags.iter().filter(|(_, version)| **version == entry.version);
+    VersionInfo {
+        version: entry.version,
+        time: SystemTime::UNIX_EPOCH + Duration::from_micros(u64::try_from(entry.time).unwrap_or(0)),
+        transaction: entry.txn.to_string(),
+        writer: entry.writer.clone(),
+        durability: entry.sync.into(),
+        message: entry.message.clone(),
+        tags: tags.map(|(tag, _)| tag.clone()).collect(),
+        readable: newest.is_readable(entry.version),
+        changes,
     }
 }

@@ -5,10 +5,11 @@ pub(crate) mod checkpoint;
 mod entry;
 mod files;
 mod pack;
+mod past;
 mod seal;
 
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use hyperslab_core::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,11 @@ const LEAST_LOG: u64 = 4 << 10;
 pub(crate) struct Log {
     storage: Arc<dyn Storage>,
     current: Mutex<Arc<State>>,
+    /// Woken when `current` is newer.
+    changed: Condvar,
+    /// The only version that is read, and those before it: what follows may be damaged.
+    fixed: Option<u64>,
+    past: past::Past,
     /// Held while entries are read forward.
     reading: Mutex<()>,
     /// Held while a checkpoint or a pack is written.
@@ -74,10 +80,14 @@ impl Log {
     ///
     /// # Errors
     /// `Corrupt`, naming the file that is missing, cut short, altered or not understood; `Unsupported` for a feature.
-    pub(crate) fn open(storage: Arc<dyn Storage>) -> Result<Self> {
-        let (state, upkeep) = load(storage.as_ref())?;
+    ///
+    /// With `fixed` that version takes the newest's place, and what was committed after it is not looked at.
+    pub(crate) fn open(storage: Arc<dyn Storage>, fixed: Option<u64>) -> Result<Self> {
+        let (state, upkeep) = load(storage.as_ref(), fixed)?;
         let current = Mutex::new(Arc::new(state));
-        Ok(Self { storage, current, reading: Mutex::new(()), upkeep: Mutex::new(upkeep) })
+        let (reading, upkeep) = (Mutex::new(()), Mutex::new(upkeep));
+        let (changed, past) = (Condvar::new(), past::Past::default());
+        Ok(Self { storage, current, changed, fixed, past, reading, upkeep })
     }
 
     /// Writes the first entry of a new store.
@@ -94,6 +104,7 @@ impl Log {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.version < state.version {
             *current = state;
+            self.changed.notify_all();
         }
     }
 
@@ -111,13 +122,21 @@ impl Log {
     /// # Errors
     /// As [`open`](Self::open).
     pub(crate) fn is_readable(&self, version: u64) -> Result<bool> {
+        let known = self.known();
+        if self.fixed.is_some() {
+            return Ok(known.is_readable(version));
+        }
+        // The newest is looked at most often, and for one name only.
         let next = self.storage.len(&layout::entry(version.saturating_add(1)))?;
-        Ok(next.is_none() || self.newest()?.is_readable(version))
+        Ok((known.version == version && next.is_none()) || self.newest()?.is_readable(version))
     }
 
     /// Whether there is no entry after `version`. Entries are packed oldest first, so that the one after a loose
     /// entry is loose too.
     fn is_newest(&self, version: u64) -> Result<bool> {
+        if self.fixed.is_some() {
+            return Ok(true);
+        }
         let exists = |v| Ok::<_, Error>(self.storage.len(&layout::entry(v))?.is_some());
         Ok(!exists(version + 1)? && exists(version)?)
     }
@@ -142,7 +161,7 @@ impl Log {
     }
 
     fn reload(&self, known: &State) -> Result<Arc<State>> {
-        let (state, upkeep) = load(self.storage.as_ref())?;
+        let (state, upkeep) = load(self.storage.as_ref(), None)?;
         if state.version < known.version || (state.version == known.version && state.chain != known.chain) {
             let path = layout::entry(known.version);
             return Err(Error::corrupt(format!(
@@ -269,13 +288,19 @@ pub(crate) fn read_hint(storage: &dyn Storage) -> Result<Option<Hint>> {
     Ok(text.and_then(|(text, _)| serde_json::from_str(&text).ok()))
 }
 
-fn load(storage: &dyn Storage) -> Result<(State, Upkeep)> {
+fn load(storage: &dyn Storage, fixed: Option<u64>) -> Result<(State, Upkeep)> {
     relisted(|| {
         // Before the listing, which must then show at least that version.
-        let hint = read_hint(storage)?;
+        let hint = if fixed.is_none() { read_hint(storage)? } else { None };
         let mut files = LogFiles::list(storage)?;
+        if let Some(version) = fixed {
+            files.forget_after(version);
+        }
         let newest = files.newest(hint.map(|h| h.version))?;
-        let (mut state, start) = start(storage, &files)?;
+        if let Some(version) = fixed.filter(|v| *v > newest) {
+            return Err(Error::invalid(format!("there is no version {version} yet; the newest is {newest}")));
+        }
+        let (mut state, start) = start(storage, &files, newest)?;
         let mut upkeep = Upkeep { first_loose: files.first_loose(), ..Upkeep::default() };
         upkeep.older = files.checkpoints.iter().copied().filter(|&v| start.is_none_or(|(s, _)| v < s)).collect();
         let mut next = 0;
@@ -316,10 +341,10 @@ fn check_entries(storage: &dyn Storage, files: &mut LogFiles, state: &State) -> 
     Ok(())
 }
 
-/// The state of the newest checkpoint that is whole, its version and its size. A damaged one is passed over, since
+/// The state of the newest checkpoint up to `newest` that is whole, its version and its size. A damaged one is passed over, since
 /// it says nothing that the entries do not say too.
-fn start(storage: &dyn Storage, files: &LogFiles) -> Result<(State, Option<(u64, u64)>)> {
-    for &version in files.checkpoints.iter().rev() {
+fn start(storage: &dyn Storage, files: &LogFiles, newest: u64) -> Result<(State, Option<(u64, u64)>)> {
+    for &version in files.checkpoints.iter().rev().filter(|v| **v <= newest) {
         let path = layout::checkpoint(version);
         let Some(bytes) = storage.read(&path)? else { continue };
         match checkpoint::parse(&bytes, version, &path) {

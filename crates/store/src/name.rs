@@ -41,14 +41,23 @@ impl fmt::Display for ArrayName {
 
 /// The names that differ from `name` in a few letters, the nearest first, quoted for a message.
 pub(crate) fn nearest<'a>(name: &ArrayName, names: impl Iterator<Item = &'a ArrayName>) -> Vec<String> {
-    let wanted = name.name.to_lowercase();
-    let mut near: Vec<(usize, &ArrayName)> = names
+    by_distance(&name.name, names.map(|n| (n.name.as_str(), n))).map(|n| format!("{:?}", n.to_string())).collect()
+}
+
+/// The same of other names.
+pub(crate) fn similar<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    by_distance(name, names.map(|n| (n, n))).map(|n| format!("{n:?}")).collect()
+}
+
+fn by_distance<'a, T: Ord>(wanted: &str, names: impl Iterator<Item = (&'a str, T)>) -> impl Iterator<Item = T> {
+    let wanted = wanted.to_lowercase();
+    let mut near: Vec<(usize, T)> = names
         .take(10_000)
-        .map(|n| (distance(&wanted, &n.name.to_lowercase()), n))
+        .map(|(text, n)| (distance(&wanted, &text.to_lowercase()), n))
         .filter(|(d, _)| *d <= wanted.chars().count() / 3 + 1)
         .collect();
     near.sort_unstable();
-    near.into_iter().take(3).map(|(_, n)| format!("{:?}", n.to_string())).collect()
+    near.into_iter().take(3).map(|(_, n)| n)
 }
 
 /// Levenshtein's distance: how many letters are inserted, removed or replaced.

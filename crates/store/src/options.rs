@@ -30,6 +30,8 @@ pub struct OpenOptions {
     /// Further directories, perhaps on other disks, over which a new store spreads its shards. Of a store that is
     /// there: where its directories are now, in the same order, if they were moved.
     pub dirs: Vec<PathBuf>,
+    /// Open this version, read-only, as if it were the newest. For a store in whose log a later entry is damaged.
+    pub at: Option<u64>,
 }
 
 impl Default for OpenOptions {
@@ -40,6 +42,7 @@ impl Default for OpenOptions {
             durability: Durability::Full,
             lock_timeout: Duration::from_secs(30),
             dirs: Vec::new(),
+            at: None,
         }
     }
 }

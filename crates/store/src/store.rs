@@ -93,7 +93,8 @@ impl Store {
             None => create(storage.as_ref(), &options).map_err(named)?,
         };
         let dirs = place(storage.as_ref(), &file, &options).map_err(named)?;
-        let log = Log::open(storage.clone()).map_err(named)?;
+        let log = Log::open(storage.clone(), options.at).map_err(named)?;
+        let options = OpenOptions { read_only: options.read_only || options.at.is_some(), ..options };
         let in_place = file.in_place && storage.in_place();
         let pins = Pins::new(storage.clone(), !(options.read_only || storage.read_only()));
         let (maps, frames, poisoned) = (Maps::default(), Frames::default(), AtomicBool::new(false));

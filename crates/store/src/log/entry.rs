@@ -44,10 +44,24 @@ impl From<Durability> for SyncMode {
     }
 }
 
+impl From<SyncMode> for Durability {
+    fn from(sync: SyncMode) -> Self {
+        match sync {
+            SyncMode::Full => Self::Full,
+            SyncMode::Os => Self::Os,
+        }
+    }
+}
+
 /// The `writer` of entries that this program writes.
 pub(crate) const WRITER: &str = concat!("hyperslab ", env!("CARGO_PKG_VERSION"));
 
 impl Entry {
+    /// The entry without what it did.
+    pub(crate) fn clone_head(&self) -> Self {
+        Self { writer: self.writer.clone(), message: self.message.clone(), actions: Vec::new(), ..*self }
+    }
+
     /// The bytes of its file and their checksum.
     pub(crate) fn to_bytes(&self) -> Result<(Vec<u8>, Crc)> {
         seal(self)

@@ -19,6 +19,8 @@ pub(crate) struct LogFiles {
     packs: Vec<RangeInclusive<u64>>,
     /// Ascending.
     pub checkpoints: Vec<u64>,
+    /// The version that is looked at as the newest.
+    last: Option<u64>,
     /// The pack that was read last.
     open: Option<(RangeInclusive<u64>, Vec<Vec<u8>>)>,
 }
@@ -46,7 +48,8 @@ impl LogFiles {
     /// # Errors
     /// `NotFound` (the caller lists again, then calls it corrupt), naming the entry that is missing.
     pub(crate) fn newest(&self, hint: Option<u64>) -> Result<u64> {
-        let packed = self.packs.iter().map(|p| *p.end()).max();
+        let last = self.last.unwrap_or(u64::MAX);
+        let packed = self.packs.iter().map(|p| last.min(*p.end())).max();
         let newest = self.entries.last().copied().max(packed).max(self.checkpoints.last().copied()).max(hint);
         let Some(newest) = newest else {
             return Err(missing(0));
@@ -65,6 +68,14 @@ impl LogFiles {
             }
         }
         Ok(newest)
+    }
+
+    /// Passes over what was committed after a version.
+    pub(crate) fn forget_after(&mut self, version: u64) {
+        self.entries.retain(|&entry| entry <= version);
+        self.packs.retain(|pack| *pack.start() <= version);
+        self.checkpoints.retain(|&checkpoint| checkpoint <= version);
+        self.last = Some(version);
     }
 
     /// The first version that is in no pack.

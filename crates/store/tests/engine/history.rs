@@ -1,0 +1,162 @@
+//! Older versions, what each did, tags, times, waiting.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use hyperslab_core::ErrorKind;
+use hyperslab_store::{Durability, LocalStorage, MemoryStorage, OpenOptions, Storage, Store};
+
+use crate::common::{append, array, create, expected, in_folder, on, values};
+
+fn rows_at(store: &Store, version: u64) -> usize {
+    values(&store.at(version).unwrap().array("a").unwrap()).len() / 2
+}
+
+/// More versions than one pack and one checkpoint, so that entries come from loose files and packs, and states from
+/// checkpoints and from the beginning.
+#[test]
+fn every_version_is_read_again() {
+    let storage = Arc::new(MemoryStorage::new());
+    let store = on(&storage, Durability::Os);
+    create(&store, "a", 1 << 16, 1);
+    for n in 1..450 {
+        assert_eq!(append(&store, "a", n, 1), n as u64 + 1);
+    }
+    let log = storage.list("_log").unwrap();
+    assert!(log.iter().any(|f| f.ends_with(".jsonl")) && log.iter().any(|f| f.contains("checkpoint")), "{log:?}");
+    // Both the handle that wrote them and one that never saw them, in no order.
+    for store in [&store, &on(&storage, Durability::Os)] {
+        for version in [450, 1, 449, 2, 250, 100, 99, 101, 3, 1, 251, 400, 399] {
+            let snapshot = store.at(version).unwrap();
+            assert_eq!(snapshot.version(), version);
+            assert_eq!(values(&snapshot.array("a").unwrap()), expected(version as usize));
+        }
+        assert!(!store.at(0).unwrap().contains("a"));
+    }
+    let error = store.at(451).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.to_string().contains("the newest is 450"), "{error}");
+}
+
+#[test]
+fn times_name_versions() {
+    let store = Store::memory();
+    create(&store, "a", 1 << 16, 1);
+    for n in 1..250 {
+        append(&store, "a", n, 1);
+    }
+    for version in [0, 1, 7, 99, 100, 249, 250] {
+        let time = store.at(version).unwrap().time();
+        assert_eq!(store.at_time(time).unwrap().version(), version);
+        let before = store.at_time(time - Duration::from_micros(1));
+        match version {
+            0 => assert_eq!(before.unwrap_err().kind(), ErrorKind::NotFound),
+            _ => assert_eq!(before.unwrap().version(), version - 1),
+        }
+    }
+    assert_eq!(store.at_time(SystemTime::now() + Duration::from_secs(3600)).unwrap().version(), 250);
+    assert_eq!(store.at_time(UNIX_EPOCH).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn what_versions_did_is_told() {
+    let store = Store::memory();
+    create(&store, "a", 1 << 16, 3);
+    append(&store, "a", 3, 2);
+    let mut tx = store.begin().unwrap();
+    tx.rename("a", "b").unwrap();
+    tx.set_message("a better name");
+    tx.commit().unwrap();
+    create(&store, "a", 1 << 16, 1);
+    let mut tx = store.begin().unwrap();
+    tx.drop_array("b").unwrap();
+    tx.commit().unwrap();
+
+    let told = |versions: Vec<hyperslab_store::VersionInfo>| -> Vec<String> {
+        let one = |v: &hyperslab_store::VersionInfo| {
+            let changes = v.changes.iter().map(|c| {
+                let (name, rows) = (c.array.as_ref().map(ToString::to_string), c.rows.map(|r| r.to_string()));
+                format!("{} {} {}", c.action, name.unwrap_or_default(), rows.unwrap_or_default())
+            });
+            format!("{}: {}", v.version, changes.map(|c| c.trim().to_owned()).collect::<Vec<_>>().join(", "))
+        };
+        versions.iter().map(one).collect()
+    };
+    let versions = store.versions().unwrap();
+    assert_eq!(versions[3].message.as_deref(), Some("a better name"));
+    assert_eq!(versions[3].changes[0].detail, "from a");
+    assert!(versions.windows(2).all(|w| w[0].time < w[1].time));
+    let all = [
+        "0: protocol",
+        "1: create a, append a 3",
+        "2: append a 2",
+        "3: rename b",
+        "4: create a, append a 1",
+        "5: drop b",
+    ];
+    assert_eq!(told(versions), all);
+    // The name means the array that has it now; the other is found by the name that it had last.
+    assert_eq!(told(store.history("a").unwrap()), ["4: create a, append a 1"]);
+    assert_eq!(
+        told(store.history("b").unwrap()),
+        ["1: create a, append a 3", "2: append a 2", "3: rename b", "5: drop b"]
+    );
+    assert_eq!(store.history("c").unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn versions_are_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = in_folder(dir.path());
+    create(&store, "a", 1 << 16, 1);
+    assert!(store.wait_for_version(1, Duration::ZERO).unwrap());
+    assert!(!store.wait_for_version(2, Duration::from_millis(5)).unwrap());
+    // By this handle, and by another one of the folder, as another process would have it.
+    for (writer, version) in [(store.clone(), 2), (in_folder(dir.path()), 3)] {
+        let waiting = store.clone();
+        let waiter = std::thread::spawn(move || waiting.wait_for_version(version, Duration::from_secs(60)).unwrap());
+        assert_eq!(append(&writer, "a", version as usize - 1, 1), version);
+        assert!(waiter.join().unwrap());
+        assert_eq!(array(&store, "a").rows(), version);
+    }
+}
+
+/// A later entry is damaged: the store does not open, but as what it was before it does, for reading.
+#[test]
+fn a_store_opens_as_it_was_before_the_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let store = in_folder(dir.path());
+        create(&store, "a", 1 << 16, 1);
+        for n in 1..6 {
+            append(&store, "a", n, 1);
+        }
+    }
+    let entry = dir.path().join("_log/00000000000000000004.json");
+    let text = std::fs::read_to_string(&entry).unwrap();
+    std::fs::write(&entry, text.replace("\"rows\":4", "\"rows\":5")).unwrap();
+    let open = |at| {
+        let storage: Arc<dyn Storage> = Arc::new(LocalStorage::open(dir.path(), true, Some(true)).unwrap());
+        Store::on(storage, OpenOptions { at, ..OpenOptions::default() })
+    };
+    let error = open(None).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    assert!(error.to_string().contains("00000000000000000004.json"), "{error}");
+    assert_eq!(open(Some(5)).unwrap_err().kind(), ErrorKind::Corrupt);
+    let error = open(Some(7)).unwrap_err();
+    assert!(error.to_string().contains("the newest is 6"), "{error}");
+
+    let store = open(Some(3)).unwrap();
+    assert_eq!((store.snapshot().unwrap().version(), rows_at(&store, 3), rows_at(&store, 2)), (3, 3, 2));
+    assert_eq!(store.versions().unwrap().len(), 4);
+    assert!(store.read_only());
+    assert_eq!(store.at(4).unwrap_err().kind(), ErrorKind::NotFound);
+    assert!(!store.wait_for_version(4, Duration::from_secs(60)).unwrap());
+    assert_eq!(
+        store.begin().unwrap().create("b", crate::common::fields(), Default::default()).unwrap_err().kind(),
+        ErrorKind::ReadOnly
+    );
+    // Also where a later entry is gone altogether, which makes a gap.
+    std::fs::remove_file(&entry).unwrap();
+    assert_eq!(rows_at(&open(Some(3)).unwrap(), 3), 3);
+}
