@@ -72,7 +72,8 @@ impl Store {
     /// As [`at`](Self::at); `NotFound` for a time before the first version.
     pub fn at_time(&self, time: SystemTime) -> Result<Arc<Snapshot>> {
         let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros();
-        let version = self.inner().log.version_at(i64::try_from(since).unwrap_or(i64::MAX));
+        let version = self.inner().log.version_at(i64::try_from(since).unwrap_or(i64::MAX), 0);
+        let version = version.and_then(|v| v.ok_or_else(|| Error::not_found("the store is younger than that time")));
         self.at(version.map_err(|e| e.with("store", self.describe()))?)
     }
 

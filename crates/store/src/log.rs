@@ -1,6 +1,5 @@
 //! The log: the truth about a store. A version is a checkpoint at or below it and the entries after.
 
-mod at;
 pub(crate) mod checkpoint;
 mod entry;
 mod files;

@@ -63,6 +63,22 @@ impl Log {
             let why = format!("version {version} cannot be read any more: version {by} expired it (VACUUM)");
             return Err(Error::not_found(why));
         }
+        self.state_at(version)
+    }
+
+    /// The state at a version, whether it has expired or not: the newest checkpoint up to it that is whole, or an older
+    /// state that is known, and the entries after that.
+    ///
+    /// # Errors
+    /// `NotFound` for a version that is not there; `Corrupt`, naming the file.
+    pub(crate) fn state_at(&self, version: u64) -> Result<Arc<State>> {
+        let newest = self.known();
+        if newest.version == version {
+            return Ok(newest);
+        }
+        if version > newest.version && version > self.newest()?.version {
+            return Err(Error::not_found(format!("there is no version {version}; the newest is {}", newest.version)));
+        }
         if let Some(state) = self.past.get(version) {
             return Ok(state);
         }
@@ -85,29 +101,25 @@ impl Log {
         Ok(state)
     }
 
-    /// The newest version whose time is not after `time` (microseconds since 1970).
+    /// The newest version, from `first` on, that is not younger than a time (microseconds since 1970), if there is one.
     ///
     /// # Errors
-    /// `NotFound` for a time before the first version; `Corrupt`, naming the file.
-    pub(crate) fn version_at(&self, time: i64) -> Result<u64> {
+    /// `Corrupt`, naming the file.
+    pub(crate) fn version_at(&self, time: i64, first: u64) -> Result<Option<u64>> {
         let newest = self.newest()?;
         if newest.time <= time {
-            return Ok(newest.version);
+            return Ok(Some(newest.version));
         }
         relisted(|| {
             let mut files = LogFiles::list(self.storage.as_ref())?;
-            // Times are strictly increasing: versions below `low` are not after it, those from `high` on are.
-            let (mut low, mut high) = (0, newest.version);
+            let (mut low, mut high) = (first, newest.version);
             while low < high {
                 let middle = low + (high - low) / 2;
                 let (bytes, path) = files.read(self.storage.as_ref(), middle)?;
                 if Entry::parse(&bytes, &path)?.0.time <= time { low = middle + 1 } else { high = middle }
             }
-            match low.checked_sub(1) {
-                Some(version) => Ok(Ok(version)),
-                None => Ok(Err(Error::not_found("the store was created after that time"))),
-            }
-        })?
+            Ok(low.checked_sub(1).filter(|&version| version >= first))
+        })
     }
 
     /// Waits until a version is there; false when it did not come in time. Commits of this handle of the store are
