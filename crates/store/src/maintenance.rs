@@ -1,6 +1,7 @@
 //! OPTIMIZE, VACUUM, CHECK: jobs that change no result.
 
 mod check;
+mod compaction;
 mod optimize;
 mod vacuum;
 
@@ -11,6 +12,7 @@ use crate::action::Id;
 use crate::layout::{self, ARRAYS};
 
 pub use check::{CheckOptions, Finding, Severity, check, check_on};
+pub(crate) use compaction::{Compaction, worn};
 pub use optimize::{OptimizeOptions, OptimizeReport};
 pub use vacuum::{VacuumOptions, VacuumReport};
 

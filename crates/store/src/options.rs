@@ -32,6 +32,8 @@ pub struct OpenOptions {
     pub dirs: Vec<PathBuf>,
     /// Open this version, read-only, as if it were the newest. For a store in whose log a later entry is damaged.
     pub at: Option<u64>,
+    /// Rewrite in the background what commits have worn past the thresholds of `docs/file-format.md`.
+    pub auto_compact: bool,
 }
 
 impl Default for OpenOptions {
@@ -43,6 +45,7 @@ impl Default for OpenOptions {
             lock_timeout: Duration::from_secs(30),
             dirs: Vec::new(),
             at: None,
+            auto_compact: true,
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::action::{Action, Crc, Id, Protocol};
 use crate::codec::Frames;
 use crate::layout::{self, FORMAT, LOG, LogFile, STORE_FILE};
 use crate::log::{Entry, Log, SyncMode, WRITER};
+use crate::maintenance::Compaction;
 use crate::pins::Pins;
 use crate::placement;
 use crate::runs::Maps;
@@ -23,6 +24,18 @@ use crate::{OpenOptions, Snapshot, Storage, Transaction};
 #[derive(Debug, Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    /// The last handle ends the store's own work.
+    _closing: Arc<Closing>,
+}
+
+/// Ends the compaction of a store.
+#[derive(Debug)]
+struct Closing(Arc<Inner>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.compaction.close();
+    }
 }
 
 /// What every handle of an open store shares.
@@ -40,6 +53,8 @@ pub(crate) struct Inner {
     pub frames: Frames,
     /// What keeps VACUUM off.
     pub pins: Arc<Pins>,
+    /// Optimizes by itself.
+    pub compaction: Compaction,
     /// A sync failed: what the system holds is no longer known to be what is on disk.
     poisoned: AtomicBool,
 }
@@ -98,8 +113,10 @@ impl Store {
         let in_place = file.in_place && storage.in_place();
         let pins = Pins::new(storage.clone(), !(options.read_only || storage.read_only()));
         let (maps, frames, poisoned) = (Maps::default(), Frames::default(), AtomicBool::new(false));
-        let inner = Inner { in_place, dirs, storage, options, log, maps, frames, pins, poisoned };
-        Ok(Self { inner: Arc::new(inner) })
+        let compaction = Compaction::default();
+        let inner = Inner { in_place, dirs, storage, options, log, maps, frames, pins, compaction, poisoned };
+        let inner = Arc::new(inner);
+        Ok(Self { _closing: Arc::new(Closing(inner.clone())), inner })
     }
 
     /// The newest committed version. Costs two looks for a file's name in the log's folder.
@@ -148,6 +165,12 @@ impl Store {
     #[cfg(any(test, feature = "testing"))]
     pub fn frames_decompressed(&self) -> u64 {
         self.inner.frames.decompressed()
+    }
+
+    /// Waits until compaction has looked at everything that was committed, for tests.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn wait_for_compaction(&self) {
+        self.inner.compaction.wait();
     }
 
     /// Whether it was opened read-only.

@@ -91,9 +91,23 @@ pub(crate) fn optimize(store: &Arc<Inner>, array: Id, scope: Scope, stop: &dyn F
             }
             Ok(None) => return Ok(report),
             Err(e) if e.kind() == ErrorKind::Conflict && lost < ATTEMPTS => lost += 1,
+            // Others append all the time: the segment that grows is left to them.
+            Err(e)
+                if e.kind() == ErrorKind::Conflict
+                    && let Some(growing) = growing(state, group) =>
+            {
+                todo.remove(&growing);
+                lost = 0;
+            }
             Err(e) => return Err(e.with("array", source.name())),
         }
     }
+}
+
+/// The segment of the group that grows in place.
+fn growing(state: &ArrayState, group: &Group) -> Option<u32> {
+    let last = group.segments.end == state.segments().len();
+    state.open_segment().filter(|_| last).map(|s| s.id)
 }
 
 impl OptimizeReport {

@@ -10,6 +10,7 @@ use crate::Durability;
 use crate::action::{Action, Id};
 use crate::layout::{self, LOG};
 use crate::log::{Entry, Published, SyncMode, WRITER};
+use crate::maintenance;
 use crate::state::State;
 use crate::writer::{SegmentWriter, random_segment_id};
 
@@ -154,9 +155,11 @@ impl Transaction {
         // What cannot be read must not be written.
         let mut next = newest.clone();
         next.apply(&entry, crc, bytes.len() as u64)?;
+        let worn = maintenance::worn(&entry.actions, &next);
         match self.store.log.publish(next, &bytes, durability == Durability::Full) {
             Ok(Published::Yes) => {
                 self.files.settled();
+                self.store.compaction.look_at(&self.store, worn);
                 Ok(())
             }
             Ok(Published::Unknown(error)) => {

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use hyperslab_core::ErrorKind;
-use hyperslab_store::testing::FaultStorage;
-use hyperslab_store::{ArrayOptions, Codec, Durability, MemoryStorage, OptimizeOptions, OptimizeReport, Store};
+use hyperslab_store::testing::{Fault, FaultStorage};
+use hyperslab_store::{
+    ArrayOptions, Codec, Durability, MemoryStorage, OpenOptions, OptimizeOptions, OptimizeReport, Store,
+};
 
 use crate::common::*;
 
@@ -116,4 +118,149 @@ fn it_survives_a_power_cut_that_follows_a_durable_commit() {
     append(&on(&storage, Durability::Full), "a", 200, 10);
     let after = Arc::new(storage.crash().unwrap());
     assert_eq!(values(&array(&on(&after, Durability::Full), "a")), expected(210));
+}
+
+#[test]
+fn rows_that_are_appended_meanwhile_stay() {
+    for (in_place, codec) in [(false, Codec::None), (true, Codec::None), (true, Codec::Zstd(1))] {
+        let storage = Arc::new(FaultStorage::new(Arc::new(MemoryStorage::new())).unwrap().with_in_place(in_place));
+        let store = on(&storage, Durability::Os);
+        let mut tx = store.begin().unwrap();
+        tx.create("a", fields(), ArrayOptions { shard_bytes: 1 << 16, codec, ..ArrayOptions::default() }).unwrap();
+        tx.commit().unwrap();
+        (0..50).for_each(|n| {
+            append(&store, "a", n * 400, 400);
+        });
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let rounds = std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let other = on(&storage, Durability::Os);
+                (50..150).for_each(|n| {
+                    append(&other, "a", n * 400, 400);
+                });
+                done.store(true, std::sync::atomic::Ordering::Release);
+            });
+            let mut rounds = 0;
+            while !done.load(std::sync::atomic::Ordering::Acquire) || rounds == 0 {
+                match store.optimize("a", &OptimizeOptions { full: true }) {
+                    Ok(_) => rounds += 1,
+                    // The writer was faster ten times in a row.
+                    Err(e) => assert_eq!(e.kind(), ErrorKind::Conflict, "{e}"),
+                }
+                let seen = values(&array(&store, "a"));
+                assert_eq!(seen, expected(seen.len() / 2));
+            }
+            writer.join().unwrap();
+            rounds
+        });
+        assert!(rounds > 0);
+        assert_eq!(values(&array(&store, "a")), expected(60_000));
+        optimize(&store, "a");
+        assert_eq!(values(&array(&on(&storage, Durability::Os), "a")), expected(60_000));
+    }
+}
+
+#[test]
+fn two_at_once_do_not_get_in_each_others_way() {
+    let storage = Arc::new(MemoryStorage::new());
+    let store = on(&storage, Durability::Os);
+    create(&store, "a", 4096, 100);
+    (1..100).for_each(|n| {
+        append(&store, "a", n * 100, 100);
+    });
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let store = on(&storage, Durability::Os);
+                match store.optimize("a", &OptimizeOptions { full: true }) {
+                    Ok(_) => {}
+                    Err(e) => assert_eq!(e.kind(), ErrorKind::Conflict, "{e}"),
+                }
+            });
+        }
+    });
+    assert_eq!(values(&array(&store, "a")), expected(10_000));
+    assert_eq!(optimize(&store, "a").segments_before, 0);
+}
+
+#[test]
+fn memory_and_temporary_files_are_bounded_by_a_group() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = in_folder(folder.path());
+    create(&store, "a", 1 << 16, 100_000); // 800 kB, in four segments of up to 256 KiB
+    // Each group is committed before the next one is begun: a disk that is full loses the last only.
+    let files = || {
+        let array = std::fs::read_dir(folder.path().join("arrays")).unwrap().next().unwrap().unwrap();
+        std::fs::read_dir(array.path()).unwrap().count()
+    };
+    let before = files();
+    let version = store.snapshot().unwrap().version();
+    let report = store.optimize("a", &OptimizeOptions { full: true }).unwrap();
+    assert_eq!((report.segments_before, report.segments_after), (4, 4));
+    assert_eq!(report.version, version + 4);
+    assert_eq!(files(), 2 * before);
+    assert_eq!(values(&array(&store, "a")), expected(100_000));
+}
+
+#[test]
+fn many_small_segments_are_merged_by_themselves() {
+    let storage = Arc::new(MemoryStorage::new());
+    let store = Store::on(storage.clone(), OpenOptions { auto_compact: true, ..options(Durability::Os) }).unwrap();
+    create(&store, "a", 1 << 20, 10);
+    let mut most = 0;
+    for n in 1..1000 {
+        append(&store, "a", n * 10, 10);
+        if n % 50 == 0 {
+            store.wait_for_compaction();
+            most = most.max(array(&store, "a").info().unwrap().segments);
+        }
+    }
+    assert!(most <= 63 + 50 + 10, "{most} segments");
+    store.wait_for_compaction();
+    let a = array(&store, "a");
+    assert!(a.info().unwrap().segments < 100);
+    assert_eq!(values(&a), expected(10_000));
+    // As every row is rewritten only when its array has doubled, little was written.
+    let version = store.snapshot().unwrap().version();
+    assert!((1003..1100).contains(&version), "{version}");
+    // It ends with the last handle, and does not keep the store open.
+    drop(a);
+    drop(store);
+    assert_eq!(Arc::strong_count(&storage), 1);
+    assert_eq!(values(&array(&on(&storage, Durability::Os), "a")), expected(10_000));
+}
+
+#[test]
+fn compaction_can_be_switched_off() {
+    let store = memory();
+    create(&store, "a", 1 << 20, 10);
+    for n in 1..200 {
+        append(&store, "a", n * 10, 10);
+    }
+    store.wait_for_compaction();
+    assert_eq!(array(&store, "a").info().unwrap().segments, 200);
+    assert_eq!(store.snapshot().unwrap().version(), 200);
+}
+
+#[test]
+fn compaction_that_fails_is_tried_again_and_disturbs_nobody() {
+    let storage = Arc::new(FaultStorage::new(Arc::new(MemoryStorage::new())).unwrap());
+    let store = Store::on(storage.clone(), OpenOptions { auto_compact: true, ..options(Durability::Os) }).unwrap();
+    create(&store, "a", 1 << 20, 10);
+    for n in 1..63 {
+        append(&store, "a", n * 10, 10);
+    }
+    // The compaction that the next append starts finds no room, and is the first that looks for some.
+    let mut tx = store.begin().unwrap();
+    tx.append_ndarray("a", &rows(630, 10)).unwrap();
+    tx.commit().unwrap();
+    storage.arm(Fault::DiskFull { bytes: 0 });
+    store.wait_for_compaction();
+    storage.disarm();
+    let segments = array(&store, "a").info().unwrap().segments;
+    append(&store, "a", 640, 10);
+    assert_eq!(values(&array(&store, "a")), expected(650));
+    assert!(segments == 64 || segments == 1, "{segments}");
+    optimize(&store, "a");
+    assert_eq!(values(&array(&store, "a")), expected(650));
 }
