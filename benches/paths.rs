@@ -27,6 +27,14 @@ const THREADS: usize = 2;
 const RATIOS: &[(&str, &str, &str, &str, &str)] = &[
     ("view of the field, summed, 1 thread", "summing a mapped file", "scan", "view", "floor 1"),
     ("SELECT value, every batch summed", "summing a mapped file", "scan", "sql", "floor 2"),
+    (
+        "view after edits, summed by batches, 1 thread",
+        "summing the clean batches",
+        "edited",
+        "batches",
+        "clean batches",
+    ),
+    ("SELECT value after edits, summed", "the same before the edits", "edited", "sql", "clean sql"),
     ("top_k, $1 bound", "summing the map", "top_k", "top_k parameter", "floor 2"),
     ("top_k, scalar subquery", "summing the map", "top_k", "top_k subquery", "floor 2"),
     ("ORDER BY l2_distance LIMIT 10, $1 bound", "summing the map", "top_k", "order by", "floor 2"),
@@ -48,6 +56,7 @@ fn main() {
     let vectors = vectors(&folder.path().join("vectors.slab"));
     scan(&mut criterion, &runtime, &vectors, folder.path());
     top_k(&mut criterion, &runtime, &vectors);
+    edited(&mut criterion, &runtime, &vectors);
     append(&mut criterion, folder.path());
     open(&mut criterion, folder.path());
     criterion.final_summary();
@@ -103,13 +112,13 @@ fn scan(criterion: &mut Criterion, runtime: &Runtime, store: &Store, folder: &Pa
     group.bench_function("floor 1", |b| b.iter(|| sum(black_box(floor), 1)));
     group.bench_function("view", |b| b.iter(|| sum(black_box(field.view::<f32>().unwrap().as_slice()), 1)));
     group.bench_function("floor 2", |b| b.iter(|| sum(black_box(floor), THREADS)));
-    group.bench_function("sql", |b| b.iter(|| runtime.block_on(sum_by_sql(&session))));
+    group.bench_function("sql", |b| b.iter(|| runtime.block_on(sum_by_sql(&session, "vectors"))));
     group.finish();
 }
 
 /// Every partition's batches are summed where they come out.
-async fn sum_by_sql(session: &Session) -> f32 {
-    let frame = session.sql("SELECT value FROM vectors").await.unwrap();
+async fn sum_by_sql(session: &Session, array: &str) -> f32 {
+    let frame = session.sql(&format!("SELECT value FROM {array}")).await.unwrap();
     let streams = frame.execute_stream_partitioned().await.unwrap();
     let tasks: Vec<_> = streams.into_iter().map(|stream| tokio::spawn(sum_stream(stream))).collect();
     let mut total = 0.0;
@@ -120,13 +129,17 @@ async fn sum_by_sql(session: &Session) -> f32 {
 }
 
 async fn sum_stream(mut stream: SendableRecordBatchStream) -> f32 {
-    use arrow_array::cast::AsArray;
     let mut total = 0.0;
     while let Some(batch) = stream.next().await {
-        let values = batch.unwrap().column(0).as_fixed_size_list().values().clone();
-        total += sum(values.as_primitive::<arrow_array::types::Float32Type>().values(), 1);
+        total += sum_batch(&batch.unwrap());
     }
     total
+}
+
+fn sum_batch(batch: &arrow_array::RecordBatch) -> f32 {
+    use arrow_array::cast::AsArray;
+    let values = batch.column(0).as_fixed_size_list().values();
+    sum(values.as_primitive::<arrow_array::types::Float32Type>().values(), 1)
 }
 
 fn top_k(criterion: &mut Criterion, runtime: &Runtime, store: &Store) {
@@ -160,6 +173,29 @@ fn top_k(criterion: &mut Criterion, runtime: &Runtime, store: &Store) {
     for (name, sql, parameters) in cases {
         group.bench_function(name, |b| b.iter(|| run(sql, parameters.clone())));
     }
+    group.finish();
+}
+
+/// All values summed after 1 % of the rows were replaced and 1 % deleted, at random.
+fn edited(criterion: &mut Criterion, runtime: &Runtime, store: &Store) {
+    let sum_batches = |name: &str| -> f32 {
+        let field = store.snapshot().unwrap().array(name).unwrap().field("value").unwrap();
+        field.batches(2048).map(|batch| sum_batch(&batch.unwrap())).sum()
+    };
+    let session = session(store);
+    let mut group = criterion.benchmark_group("edited");
+    group.bench_function("clean batches", |b| b.iter(|| sum_batches("vectors")));
+    group.bench_function("clean sql", |b| b.iter(|| runtime.block_on(sum_by_sql(&session, "vectors"))));
+    let mut tx = store.begin().unwrap();
+    tx.clone_array("vectors", "edited").unwrap();
+    let random: Vec<i64> = noise(ROWS / 50).iter().map(|x| ((x + 1.0) / 2.0 * (ROWS - 1) as f32) as i64).collect();
+    let (replaced, deleted) = random.split_at(ROWS / 100);
+    let values = ndarray::Array2::from_shape_vec((ROWS / 100, DIM), noise(ROWS / 100 * DIM)).unwrap();
+    tx.replace_ndarray("edited", "value", replaced, &values).unwrap();
+    tx.delete("edited", deleted).unwrap();
+    tx.commit().unwrap();
+    group.bench_function("batches", |b| b.iter(|| sum_batches("edited")));
+    group.bench_function("sql", |b| b.iter(|| runtime.block_on(sum_by_sql(&session, "edited"))));
     group.finish();
 }
 

@@ -160,6 +160,12 @@ impl LiveIndex {
         &self.deleted
     }
 
+    /// Whether some of the offsets are deleted.
+    pub(crate) fn has_deleted(&self, offsets: std::ops::Range<u64>) -> bool {
+        let run = self.run(self.run_of(offsets.start));
+        run.is_none_or(|run| offsets.start < run.start || run.end < offsets.end)
+    }
+
     /// The offset of the live row of a rank; the segment's end for a rank beyond.
     pub(crate) fn offset(&self, rank: u64) -> u64 {
         if rank >= self.rows - self.deleted.len() {
@@ -290,6 +296,10 @@ mod tests {
                     prop_assert!(run.contains(&offset) && run.end == end, "{:?}", run);
                 }
                 prop_assert_eq!(index.offset(live.len() as u64), u64::from(rows));
+                for start in 0..rows {
+                    let end = (start + 5).min(rows);
+                    prop_assert_eq!(index.has_deleted(start.into()..end.into()), dead.range(start..end).next().is_some());
+                }
                 prop_assert!(dead.iter().all(|&o| index.rank(o.into()).is_none()));
             }
         }

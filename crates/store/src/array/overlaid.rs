@@ -7,7 +7,6 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -31,6 +30,9 @@ const CLEAN_BYTES: u64 = 64 << 10;
 pub(super) const DIRTY_BYTES: u64 = 512 << 10;
 /// Rows that have to be copied out of a shard are read with those between them, if these are not many more.
 const SPARSE: u64 = 4;
+
+/// By source: which rows are read at once where reading decompresses them or fills them in.
+type Spans = Vec<(usize, Range<u64>)>;
 
 /// Where one field's values come from.
 struct Reader<'a> {
@@ -160,32 +162,69 @@ impl<'a> Reader<'a> {
     /// The end of the rows from `row` on that are read at once: a clean stretch, or a block that is copied.
     fn run_end(&self, row: u64) -> Result<u64> {
         let limit = (DIRTY_BYTES / self.row_bytes()).max(1);
+        if self.is_dirty(row, limit)? {
+            return Ok(row + limit);
+        }
         let mut sweep = Sweep::new(self, row..self.array.rows())?;
         let mut dirty = 0;
         while let Some(mut part) = sweep.next()? {
-            let column = self.column(part.source)?;
             while !part.rows.is_empty() {
-                let end = part.rows.end.min(column.extent(part.rows.start).end);
-                let rows = end - part.rows.start;
-                let clean = rows.saturating_mul(self.row_bytes()) >= CLEAN_BYTES && column.is_view(part.rows.start);
-                match dirty {
-                    0 if clean => return Ok(row + rows),
-                    _ if clean => return Ok(row + dirty),
-                    _ => dirty += rows,
+                let mut rows = part.rows.end - part.rows.start;
+                if rows.saturating_mul(self.row_bytes()) >= CLEAN_BYTES {
+                    let column = self.column(part.source)?;
+                    rows = rows.min(column.extent(part.rows.start).end - part.rows.start);
+                    if rows.saturating_mul(self.row_bytes()) >= CLEAN_BYTES && column.is_view(part.rows.start) {
+                        return Ok(if dirty == 0 { row + rows } else { row + dirty });
+                    }
                 }
+                dirty += rows;
                 if dirty >= limit {
                     return Ok(row + limit);
                 }
-                part.rows.start = end;
+                part.rows.start += rows;
             }
         }
         Ok(row + dirty.max(1))
     }
 
+    /// Whether no clean stretch is among so many rows of one segment, told without looking at every row: such a stretch
+    /// would hold a window of half its length.
+    fn is_dirty(&self, row: u64, rows: u64) -> Result<bool> {
+        const WORTH_IT: u64 = 256;
+        let window = CLEAN_BYTES / self.row_bytes() / 2;
+        let Some((_, start, segment)) = self.array.state.segment_of(row) else { return Ok(false) };
+        if window < WORTH_IT || row + rows > start + segment.live() {
+            return Ok(false);
+        }
+        let live = self.live(segment)?;
+        let offset = |row: u64| live.as_ref().map_or(row - start, |live| live.offset(row - start));
+        let (mut at, end, base) = (offset(row), offset(row + rows - 1) + 1, u64::from(segment.id) << 32);
+        let mut patches = self.overlay.as_ref().map(|overlay| overlay.cursor(base | at));
+        while at + window <= end {
+            let offsets = at..at + window;
+            let patched = patches.as_mut().and_then(|patches| patches.seek(base | at)).is_some_and(|run| {
+                // Patches that run on are a clean stretch, too.
+                run.start < base | offsets.end && !(run.start <= base | offsets.start && run.end >= base | offsets.end)
+            });
+            if !patched && !live.as_ref().is_some_and(|live| live.has_deleted(offsets)) {
+                return Ok(false);
+            }
+            at += window;
+        }
+        Ok(true)
+    }
+
     fn read(&self, rows: &Range<u64>) -> Result<Block> {
         let mut sweep = Sweep::new(self, rows.clone())?;
         let mut parts = Vec::new();
+        // Of each segment, from the first row to the last.
+        let mut spans: Spans = Vec::new();
         while let Some(part) = sweep.next()? {
+            match spans.last_mut() {
+                _ if part.source >= self.array.state.segments().len() => {}
+                Some((source, span)) if *source == part.source => span.end = part.rows.end,
+                _ => spans.push((part.source, part.rows.clone())),
+            }
             parts.push(part);
         }
         if let [part] = parts.as_slice() {
@@ -194,37 +233,39 @@ impl<'a> Reader<'a> {
                 return column.read(part.rows.clone());
             }
         }
-        // What has to be decompressed or filled in is read at once from the first row to the last.
-        let mut spans: BTreeMap<usize, Range<u64>> = BTreeMap::new();
-        for part in parts.iter().filter(|part| part.source < self.array.state.segments().len()) {
-            let span = spans.entry(part.source).or_insert_with(|| part.rows.clone());
-            span.end = part.rows.end;
-        }
-        spans.retain(|_, span| span.end - span.start <= SPARSE * (rows.end - rows.start));
+        spans.retain(|(_, span)| span.end - span.start <= SPARSE * (rows.end - rows.start));
         self.gather(&parts, &spans)
     }
 
     fn take(&self, rows: &[u64]) -> Result<Block> {
         let state = &self.array.state;
+        let missing =
+            |row| Error::corrupt(format!("no segment of array {:?} holds row {row}", self.array.name().to_string()));
         let mut parts: Vec<Part> = Vec::with_capacity(rows.len());
-        for address in state.addresses(self.array.store.storage.as_ref(), rows)? {
-            let (source, row) = match self.overlay.as_ref().and_then(|overlay| overlay.get(address)) {
+        // The segment of the last row: its place, its id and what of it is alive; its rows.
+        let (mut segment, mut held) = ((0, 0, None), 0..0);
+        for &row in rows {
+            if !held.contains(&row) {
+                let (index, start, found) = state.segment_of(row).ok_or_else(|| missing(row))?;
+                segment = (index, u64::from(found.id) << 32, self.live(found)?);
+                held = start..start + found.live();
+            }
+            let (index, base, live) = &segment;
+            let offset = live.as_ref().map_or(row - held.start, |live| live.offset(row - held.start));
+            let (source, at) = match self.overlay.as_ref().and_then(|overlay| overlay.get(base | offset)) {
                 Some(patch) => self.patches(patch).map(|(source, rows)| (source, rows.start))?,
-                None => {
-                    let segment = state.segment((address >> 32) as u32);
-                    (segment.ok_or_else(|| Error::corrupt("a segment is gone"))?.0, address & 0xffff_ffff)
-                }
+                None => (*index, offset),
             };
             match parts.last_mut() {
-                Some(last) if last.source == source && last.rows.end == row => last.rows.end += 1,
-                _ => parts.push(Part { source, rows: row..row + 1 }),
+                Some(last) if last.source == source && last.rows.end == at => last.rows.end += 1,
+                _ => parts.push(Part { source, rows: at..at + 1 }),
             }
         }
-        self.gather(&parts, &BTreeMap::new())
+        self.gather(&parts, &Vec::new())
     }
 
-    /// A copy of parts. Of what is no view, `spans` says per source which rows to read at once.
-    fn gather(&self, parts: &[Part], spans: &BTreeMap<usize, Range<u64>>) -> Result<Block> {
+    /// A copy of parts.
+    fn gather(&self, parts: &[Part], spans: &Spans) -> Result<Block> {
         let data_type = arrow::data_type(self.spec);
         if parts.is_empty() {
             return Ok(Block { array: new_empty_array(&data_type), copied: 0 });
@@ -243,7 +284,8 @@ impl<'a> Reader<'a> {
                 let column = self.column(left.source)?;
                 let mut read = column.extent(left.rows.start);
                 if !column.is_view(left.rows.start) {
-                    let wanted = spans.get(&left.source).unwrap_or(&left.rows);
+                    let span = spans.iter().find(|(source, _)| *source == left.source);
+                    let wanted = span.map_or(&left.rows, |(_, span)| span);
                     read = read.start.max(wanted.start)..read.end.min(wanted.end);
                 }
                 if !read.contains(&left.rows.start) {
