@@ -58,7 +58,7 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    /// The files whose bytes it says something of, those excepted that other actions named before.
+    /// The files that it names, which may be new.
     pub(crate) fn files(&self) -> Vec<String> {
         let shards = |array: Id, shards: &[Shard]| shards.iter().map(|s| s.path(array)).collect();
         match self {
@@ -69,7 +69,25 @@ impl Action {
                 new.chain(a.new.iter().filter_map(|s| Some(s.deleted.file.as_ref()?.path(a.array)))).collect()
             }
             Self::Delete(a) => a.segments.iter().filter_map(|s| Some(s.whole.as_ref()?.path(a.array))).collect(),
+            Self::ArrayClone(record) | Self::ArrayRestore(record) => {
+                let array = record.create.array;
+                let segments = record.segments.iter().flat_map(|s| s.shards.iter().map(|shard| shard.path(array)));
+                let patches = record.patches.iter().flat_map(|p| p.shards.iter().map(|shard| shard.path(array)));
+                let deleted = record.segments.iter().filter_map(|s| Some(s.deleted.file.as_ref()?.path(array)));
+                segments.chain(patches).chain(deleted).collect()
+            }
             _ => Vec::new(),
+        }
+    }
+
+    /// The array whose rows it changes.
+    pub(crate) fn array(&self) -> Option<Id> {
+        match self {
+            Self::SegmentAdd(a) | Self::SegmentExtend(a) => Some(a.array),
+            Self::SegmentReplace(a) => Some(a.array),
+            Self::Patch(a) => Some(a.array),
+            Self::Delete(a) => Some(a.array),
+            _ => None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use arrow_array::Array;
+use arrow_array::{Array, ArrayRef};
 use arrow_buffer::{Buffer, MutableBuffer};
 use hyperslab_core::{Block, Error, FieldSpec, Result, arrow};
 
@@ -93,7 +93,7 @@ impl Column<'_> {
         match &shard.clip {
             None => Ok((bytes, copied)),
             Some(clip) => {
-                let clipped = reshaped(&bytes, (end - start) as usize, shard, clip, self.field);
+                let clipped = reshaped(&bytes, (end - start) as usize, &shard.cell, clip, self.field);
                 let copied = clipped.len() as u64;
                 Ok((clipped, copied))
             }
@@ -121,10 +121,18 @@ impl Column<'_> {
     }
 }
 
-/// Rows of cells of one shape as rows of cells of another: what both have stays, the rest is the fill value.
-fn reshaped(bytes: &Buffer, rows: usize, shard: &Shard, clip: &[usize], field: &FieldSpec) -> Buffer {
+/// Values of cells of one shape as values of cells of another: what both have stays, the rest is the fill value.
+pub(crate) fn reshape(values: &ArrayRef, before: &FieldSpec, now: &FieldSpec) -> Result<ArrayRef> {
+    let bytes = arrow::raw_bytes(before, values.as_ref(), 0)?;
+    let clip: Vec<usize> = before.cell().iter().zip(now.cell()).map(|(&a, &b)| a.min(b)).collect();
+    let bytes = reshaped(&bytes, values.len(), before.cell(), &clip, now);
+    Ok(arrow::array_from_buffer(now, bytes, values.len())?.array)
+}
+
+/// Rows of cells of one shape as rows of cells of another.
+fn reshaped(bytes: &Buffer, rows: usize, from: &[usize], clip: &[usize], field: &FieldSpec) -> Buffer {
     let item = field.dtype().size();
-    let (from, to) = (shard.cell.as_slice(), field.cell());
+    let to = field.cell();
     let (from_bytes, to_bytes) = (from.iter().product::<usize>() * item, field.row_bytes());
     let mut out = MutableBuffer::from_len_zeroed(rows * to_bytes);
     for row in 0..rows {

@@ -93,9 +93,36 @@ impl Deletions {
         }
         let mut deleted = self.live(storage, array, rows)?.map(|live| live.deleted.clone()).unwrap_or_default();
         let alive: Vec<u32> = offsets.iter().copied().filter(|&offset| deleted.insert(offset)).collect();
+        self.set(deleted, rows);
+        Ok(alive)
+    }
+
+    /// [`insert`](Self::insert) of a range of offsets that are there; gives how many of them were alive.
+    ///
+    /// # Errors
+    /// As [`live`](Self::live).
+    pub(crate) fn insert_range(
+        &mut self,
+        storage: &dyn Storage,
+        array: Id,
+        rows: u64,
+        offsets: std::ops::Range<u32>,
+    ) -> Result<u64> {
+        let mut deleted = self.live(storage, array, rows)?.map(|live| live.deleted.clone()).unwrap_or_default();
+        let alive = deleted.insert_range(offsets);
+        deleted.optimize();
+        self.set(deleted, rows);
+        Ok(alive)
+    }
+
+    /// The segment has more rows now, none of them deleted.
+    pub(crate) fn grow(&mut self) {
+        self.earlier = self.live.take().or(self.earlier.take());
+    }
+
+    fn set(&mut self, deleted: RoaringBitmap, rows: u64) {
         self.record.rows = deleted.len();
         self.live = OnceLock::from(Arc::new(LiveIndex::new(deleted, rows)));
-        Ok(alive)
     }
 
     /// The index of a segment of `rows` rows; `None` if none is deleted.
@@ -142,12 +169,13 @@ impl LiveIndex {
     fn new(deleted: RoaringBitmap, rows: u64) -> Self {
         let rows_end = u32::try_from(rows).unwrap_or(u32::MAX);
         let (mut runs, mut rank, mut next) = (Vec::new(), 0_u32, 0_u32);
-        for offset in &deleted {
-            if offset > next {
+        let mut ranges = deleted.iter();
+        while let Some(range) = ranges.next_range() {
+            if *range.start() > next {
                 runs.push((rank, next));
-                rank += offset - next;
+                rank += range.start() - next;
             }
-            next = offset.saturating_add(1);
+            next = range.end().saturating_add(1);
         }
         if next < rows_end {
             runs.push((rank, next));
@@ -228,14 +256,11 @@ fn merged(a: &[(u32, u32)], b: &[(u32, u32)]) -> Option<Vec<(u32, u32)>> {
     Some(out)
 }
 
-/// Ascending offsets as ranges.
-pub(crate) fn to_ranges(offsets: &[u32]) -> Vec<(u32, u32)> {
-    let mut ranges: Vec<(u32, u32)> = Vec::new();
-    for &offset in offsets {
-        match ranges.last_mut() {
-            Some(last) if last.1 == offset => last.1 = offset + 1,
-            _ => ranges.push((offset, offset + 1)),
-        }
+/// Offsets as half-open ranges.
+pub(crate) fn to_ranges(offsets: &RoaringBitmap) -> Vec<(u32, u32)> {
+    let (mut ranges, mut iter) = (Vec::new(), offsets.iter());
+    while let Some(range) = iter.next_range() {
+        ranges.push((*range.start(), range.end().saturating_add(1)));
     }
     ranges
 }
@@ -273,7 +298,7 @@ mod tests {
                 let fresh: Vec<u32> = sorted.iter().copied().filter(|o| dead.insert(*o)).collect();
                 prop_assert_eq!(&deletions.insert(&storage, array(), rows.into(), &sorted).unwrap(), &fresh);
                 if !fresh.is_empty() {
-                    let ranges = to_ranges(&fresh);
+                    let ranges = to_ranges(&fresh.iter().copied().collect());
                     let delete = SegmentDelete { segment: 1, rows: dead.len() as u64, ranges, whole: None };
                     by_ranges.apply(&delete, rows.into()).unwrap();
                     // Nothing is deleted twice.

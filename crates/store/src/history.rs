@@ -56,14 +56,7 @@ impl Store {
     /// `NotFound` for one that is not there yet, naming the newest, or that has expired, naming the version that
     /// expired it; `Corrupt`, naming the file.
     pub fn at(&self, version: u64) -> Result<Arc<Snapshot>> {
-        let named = |e: Error| e.with("store", self.describe());
-        loop {
-            let state = self.inner().log.at(version).map_err(named)?;
-            // It expired just now: then looking for it again says so.
-            if let Some(snapshot) = self.inner().pinned(state).map_err(named)? {
-                return Ok(snapshot);
-            }
-        }
+        self.inner().at(version)
     }
 
     /// The version that was the newest at a time.

@@ -97,6 +97,11 @@ pub(crate) fn compressed_file(txn: Uuid, n: u64) -> String {
     format!("{txn}-{n}.npy.zst")
 }
 
+/// The same of a file of deleted rows.
+pub(crate) fn deleted_file(txn: Uuid, n: u64) -> String {
+    format!("{txn}-{n}.roaring")
+}
+
 /// What a file in the log's folder is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LogFile {
@@ -158,6 +163,7 @@ mod tests {
             (DIR_FILE, compressed_file(id, 3).as_str()),
             ("hyperslab-dir.json", "00000000-0000-0000-0000-000000001234-3.npy.zst")
         );
+        assert_eq!(deleted_file(id, 3), "00000000-0000-0000-0000-000000001234-3.roaring");
         assert_eq!(shard_file(id, 3), "00000000-0000-0000-0000-000000001234-3.npy");
         assert_eq!((DATA_OFFSET, PAGE, LOOSE_ENTRIES, SEGMENT_SHARDS), (4096, 4096, 100, 4));
         assert_eq!((SEGMENT_ROWS, SEGMENT_ROWS_MULTIPLE), (16_777_216, 65_536));

@@ -55,7 +55,7 @@ pub use options::{ArrayOptions, Codec, Durability, OpenOptions};
 pub use snapshot::Snapshot;
 pub use storage::{FileInfo, FileRange, LocalStorage, LockGuard, MemoryStorage, PinFile, PinGuard, Storage};
 pub use store::Store;
-pub use transaction::{Savepoint, Transaction};
+pub use transaction::{RowsMut, Savepoint, Transaction};
 pub use view::View;
 
 /// What tests of this crate and of those above it use: the contract that every [`Storage`] keeps, and

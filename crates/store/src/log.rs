@@ -248,6 +248,22 @@ impl Log {
         Ok(())
     }
 
+    /// Reads committed entries that are new, and therefore not packed but in rare cases.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn new_entries(&self, versions: RangeInclusive<u64>) -> Result<Vec<Entry>> {
+        let read = |version| {
+            let path = layout::entry(version);
+            let bytes = self.storage.read(&path)?;
+            bytes.map(|bytes| Entry::parse(&bytes, &path).map(|(entry, _)| entry)).transpose()
+        };
+        match versions.clone().map(read).collect::<Result<Option<Vec<Entry>>>>()? {
+            Some(entries) => Ok(entries),
+            None => self.entries(versions),
+        }
+    }
+
     /// Reads committed entries, packed or not.
     ///
     /// # Errors

@@ -62,6 +62,7 @@ impl Segment {
             return Err(bad(format!("{rows} rows are more than a segment can have")));
         }
         next.rows = rows;
+        next.deleted.grow();
         for shard in shards {
             let index = ids.iter().position(|&id| id == shard.field);
             let (index, field) = index

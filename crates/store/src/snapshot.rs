@@ -9,7 +9,7 @@ use hyperslab_core::{Error, Result};
 use crate::action::Id;
 use crate::name::{DEFAULT_SCHEMA, nearest};
 use crate::pins::Hold;
-use crate::state::State;
+use crate::state::{ArrayState, State};
 use crate::store::Inner;
 use crate::{Array, ArrayName};
 
@@ -30,6 +30,16 @@ impl Snapshot {
 
     pub(crate) fn is_of(&self, store: &Arc<Inner>) -> bool {
         Arc::ptr_eq(&self.store, store)
+    }
+
+    /// What a transaction on this version sees.
+    pub(crate) fn with_state(&self, state: Arc<State>) -> Self {
+        Self { store: self.store.clone(), state, hold: self.hold.clone() }
+    }
+
+    /// An array of a transaction on this version.
+    pub(crate) fn array_of(&self, array: Arc<ArrayState>) -> Array {
+        Array::new(self.store.clone(), array, self.hold.clone())
     }
 
     pub(crate) fn state(&self) -> &Arc<State> {

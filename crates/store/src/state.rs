@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hyperslab_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use array::{ArrayState, PatchSegment, address_field, check_fields};
+pub(crate) use array::{ArrayState, PatchSegment, address_field, check_fields, patch_fields};
 
 use crate::ArrayName;
 use crate::action::{Action, ArrayRecord, Crc, Id, Protocol};
@@ -56,6 +56,12 @@ impl State {
         for action in &entry.actions {
             self.act(action, entry)?;
         }
+        self.seal(entry, crc, bytes);
+        Ok(())
+    }
+
+    /// Becomes the version of `entry`, all of whose actions were applied.
+    pub(crate) fn seal(&mut self, entry: &Entry, crc: Crc, bytes: u64) {
         self.version = entry.version;
         self.chain = crc;
         self.time = entry.time;
@@ -64,10 +70,13 @@ impl State {
             SyncMode::Full => None,
             SyncMode::Os => self.unsynced.or(Some(entry.version)),
         };
-        Ok(())
     }
 
-    fn act(&mut self, action: &Action, entry: &Entry) -> Result<()> {
+    /// Applies one action of `entry`.
+    ///
+    /// # Errors
+    /// As [`apply`](Self::apply).
+    pub(crate) fn act(&mut self, action: &Action, entry: &Entry) -> Result<()> {
         match action {
             Action::Protocol(protocol) => {
                 protocol.check_reader()?;

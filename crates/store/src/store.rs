@@ -195,6 +195,21 @@ impl Inner {
         }
     }
 
+    /// A committed version.
+    ///
+    /// # Errors
+    /// As [`Store::at`].
+    pub(crate) fn at(self: &Arc<Self>, version: u64) -> Result<Arc<Snapshot>> {
+        let named = |e: Error| e.with("store", self.storage.describe());
+        loop {
+            let state = self.log.at(version).map_err(named)?;
+            // It expired just now: then looking for it again says so.
+            if let Some(snapshot) = self.pinned(state).map_err(named)? {
+                return Ok(snapshot);
+            }
+        }
+    }
+
     /// A snapshot of a committed version that VACUUM sees; `None` if the version has expired.
     ///
     /// # Errors

@@ -1,10 +1,21 @@
 //! Changes that become one version, or nothing.
+//!
+//! A transaction keeps a working state: the state of its base with its own changes applied to it. New rows and new
+//! values wait in growing buffers ([`stage`]); they become part of the working state, as Arrow arrays, when something
+//! needs to see them, and go to files when they are many. What the log must say of rows is found at the commit by
+//! holding the working state against the base ([`rows`]), moved to where compaction has put the rows meanwhile
+//! ([`rebase`]).
 
 mod append;
 mod commit;
 mod edit;
+mod rebase;
 mod replace;
+mod rows;
+mod rows_mut;
 mod savepoint;
+mod shape;
+mod stage;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,19 +23,45 @@ use std::sync::Arc;
 use hyperslab_core::{Error, FieldSpec, Result, check_name};
 
 pub(crate) use commit::now;
+pub use rows_mut::RowsMut;
 pub use savepoint::Savepoint;
 
-use crate::action::{Action, ArrayCreate, ArrayDrop, ArrayRename, FieldRecord, Id, SchemaAction};
+use self::stage::Waiting;
+use crate::action::{Action, ArrayCreate, ArrayDrop, ArrayRename, Crc, FieldRecord, Id, SchemaAction};
+use crate::log::{Entry, SyncMode};
 use crate::snapshot::no_array;
 use crate::state::{ArrayState, State, check_fields};
 use crate::store::Inner;
-use crate::writer::{Files, Target};
+use crate::writer::Files;
 use crate::{ArrayName, ArrayOptions, Durability, Snapshot};
 
 /// The largest shards that can be asked for: what every file system holds.
 const MAX_SHARD_BYTES: u64 = 1 << 40;
 
 /// Changes to any number of arrays that become one version together. Dropping it discards them.
+///
+/// It sees the newest version of when it began and its own changes, and holds no lock until it commits.
+///
+/// ```
+/// use hyperslab_core::{DType, FieldSpec};
+/// use hyperslab_store::{ArrayOptions, Store};
+/// use ndarray::array;
+///
+/// let store = Store::memory();
+/// let mut tx = store.begin()?;
+/// tx.create("a", vec![FieldSpec::new("value", DType::Int64, vec![])?], ArrayOptions::default())?;
+/// tx.append_ndarray("a", &array![1_i64, 2, 3, 4])?;
+/// tx.replace_ndarray("a", "value", &[0, -1], &array![10_i64, 40])?;
+/// let savepoint = tx.savepoint()?;
+/// tx.delete("a", &[1])?;
+/// assert_eq!(tx.snapshot()?.array("a")?.rows(), 3);
+/// tx.rollback_to(&savepoint)?;
+/// tx.commit()?;
+///
+/// let values = store.snapshot()?.array("a")?.field("value")?.view::<i64>()?;
+/// assert_eq!(values.as_slice(), [10, 2, 3, 40]);
+/// # Ok::<(), hyperslab_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Transaction {
     store: Arc<Inner>,
@@ -32,46 +69,60 @@ pub struct Transaction {
     id: Id,
     message: Option<String>,
     durability: Durability,
+    work: Work,
     /// Everything but rows, in order.
     actions: Vec<Action>,
-    /// Names as this transaction sees them, where the base does not.
-    names: BTreeMap<ArrayName, Option<Id>>,
-    /// Schemas created (true) and dropped.
-    schemas: BTreeMap<String, bool>,
-    /// Arrays that this transaction changes.
-    touched: BTreeMap<Id, Touched>,
+    /// What is not in the working state yet, by array.
+    waiting: BTreeMap<Id, Waiting>,
     files: Files,
+    /// Versions whose files this transaction makes its own.
+    held: Vec<Arc<Snapshot>>,
+    /// The savepoints that can be gone back to, ascending.
+    savepoints: Vec<u64>,
+    next_savepoint: u64,
     /// Writing failed: part of the rows is missing.
     failed: bool,
 }
 
+/// What a savepoint remembers.
+#[derive(Debug, Clone)]
+struct Work {
+    /// The base with this transaction's changes, those excepted that wait.
+    state: Arc<State>,
+    /// Arrays that this transaction changes.
+    touched: BTreeMap<Id, Touched>,
+}
+
 /// An array that a transaction changes.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 struct Touched {
-    name: ArrayName,
-    target: Target,
-    /// The array in the base; `None` if this transaction created it.
+    /// The array in the base; `None` if it was not there.
     base: Option<Arc<ArrayState>>,
-    staged: append::Staged,
+    /// What the log says of its rows once the actions of this transaction are applied: the base, a clone, a restored
+    /// version; `None` for a new array.
+    logged: Option<Arc<ArrayState>>,
     /// Whether more than its rows changes.
     reshaped: bool,
-    dropped: bool,
+    /// Bytes of rows and patches in the working state that are in no file.
+    memory: usize,
 }
 
 impl Transaction {
     pub(crate) fn new(store: Arc<Inner>, base: Arc<Snapshot>) -> Self {
         let id = Id::random();
         Self {
-            base,
             id,
             message: None,
             durability: store.options.durability,
+            work: Work { state: base.state().clone(), touched: BTreeMap::new() },
             actions: Vec::new(),
-            names: BTreeMap::new(),
-            schemas: BTreeMap::new(),
-            touched: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             files: Files::new(&store, id),
+            held: Vec::new(),
+            savepoints: Vec::new(),
+            next_savepoint: 0,
             failed: false,
+            base,
             store,
         }
     }
@@ -91,15 +142,19 @@ impl Transaction {
     /// # Errors
     /// `NotFound`.
     pub fn fields(&self, name: impl Into<ArrayName>) -> Result<Vec<FieldSpec>> {
-        let name = name.into();
-        let id = self.resolve(&name)?;
-        let touched = self.touched.get(&id).map(|t| t.target.fields.clone());
-        let base = || self.state().array(id).map(|a| a.fields().to_vec());
-        touched.or_else(base).ok_or_else(|| no_array(self.state(), &name))
+        self.resolve(&name.into()).map(|array| array.fields().to_vec())
     }
 
-    fn state(&self) -> &State {
-        self.base.state()
+    /// The number of rows of an array, as this transaction sees it.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn rows(&self, name: impl Into<ArrayName>) -> Result<u64> {
+        self.resolve(&name.into()).map(|array| self.rows_of(array))
+    }
+
+    fn rows_of(&self, array: &ArrayState) -> u64 {
+        array.rows() + self.waiting.get(&array.id).map_or(0, Waiting::rows)
     }
 
     fn check_writable(&self) -> Result<()> {
@@ -124,33 +179,21 @@ impl Transaction {
         for field in &fields {
             crate::shard::header(field, 0)?;
         }
-        if options.shard_bytes == 0 || options.shard_bytes > MAX_SHARD_BYTES {
-            let why = format!("shards of {} bytes; 1 to {MAX_SHARD_BYTES} can be asked for", options.shard_bytes);
-            return Err(Error::invalid(why));
-        }
+        check_shard_bytes(options.shard_bytes)?;
         check_codecs(&fields, &options).map_err(|e| e.with("array", &name))?;
-        let id = Id::random();
-        let field_ids: Vec<u32> = (0u32..).take(fields.len()).collect();
-        self.actions.push(Action::ArrayCreate(ArrayCreate {
-            array: id,
+        let array = Id::random();
+        let record = |(id, field): (u32, &FieldSpec)| FieldRecord {
+            codec: options.codec_of(field.name()),
+            ..FieldRecord::new(id, field)
+        };
+        self.act(Action::ArrayCreate(ArrayCreate {
+            array,
             schema: name.schema.clone(),
             name: name.name.clone(),
-            fields: field_ids
-                .iter()
-                .zip(&fields)
-                .map(|(&id, field)| FieldRecord {
-                    codec: options.codec_of(field.name()),
-                    ..FieldRecord::new(id, field)
-                })
-                .collect(),
+            fields: (0..).zip(&fields).map(record).collect(),
             shard_bytes: options.shard_bytes,
-        }));
-        let codecs = fields.iter().map(|field| options.codec_of(field.name())).collect();
-        let target = Target { array: id, fields, field_ids, codecs, shard_bytes: options.shard_bytes };
-        let (staged, base) = (append::Staged::default(), None);
-        let touched = Touched { name: name.clone(), target, base, staged, reshaped: true, dropped: false };
-        self.touched.insert(id, touched);
-        self.names.insert(name, Some(id));
+        }))?;
+        self.work.touched.insert(array, Touched { reshaped: true, ..Touched::default() });
         Ok(())
     }
 
@@ -159,16 +202,11 @@ impl Transaction {
     /// # Errors
     /// `NotFound`.
     pub fn drop_array(&mut self, name: impl Into<ArrayName>) -> Result<()> {
-        let name = name.into();
         self.check_writable()?;
-        let id = self.resolve(&name)?;
-        let touched = self.touch(id)?;
-        touched.dropped = true;
-        touched.reshaped = true;
-        touched.staged = append::Staged::default();
-        self.actions.push(Action::ArrayDrop(ArrayDrop { array: id }));
-        self.names.insert(name, None);
-        Ok(())
+        let array = self.resolve(&name.into())?.id;
+        self.waiting.remove(&array);
+        self.touch(array).reshaped = true;
+        self.act(Action::ArrayDrop(ArrayDrop { array }))
     }
 
     /// Renames an array; it may move to another schema.
@@ -176,18 +214,12 @@ impl Transaction {
     /// # Errors
     /// `NotFound` for the array or the new schema; `AlreadyExists` for the new name; `Invalid`.
     pub fn rename(&mut self, from: impl Into<ArrayName>, to: impl Into<ArrayName>) -> Result<()> {
-        let (from, to) = (from.into(), to.into());
+        let to = to.into();
         self.check_writable()?;
-        let id = self.resolve(&from)?;
+        let array = self.resolve(&from.into())?.id;
         self.check_free(&to)?;
-        let touched = self.touch(id)?;
-        touched.reshaped = true;
-        touched.name = to.clone();
-        let (schema, name) = (to.schema.clone(), to.name.clone());
-        self.actions.push(Action::ArrayRename(ArrayRename { array: id, schema, name }));
-        self.names.insert(from, None);
-        self.names.insert(to, Some(id));
-        Ok(())
+        self.touch(array).reshaped = true;
+        self.act(Action::ArrayRename(ArrayRename { array, schema: to.schema, name: to.name }))
     }
 
     /// Creates a schema.
@@ -197,12 +229,10 @@ impl Transaction {
     pub fn create_schema(&mut self, name: &str) -> Result<()> {
         self.check_writable()?;
         check_name("schema", name)?;
-        if self.has_schema(name) {
+        if self.work.state.has_schema(name) {
             return Err(Error::already_exists(format!("the schema {name:?} exists")));
         }
-        self.actions.push(Action::SchemaCreate(SchemaAction { schema: name.to_owned() }));
-        self.schemas.insert(name.to_owned(), true);
-        Ok(())
+        self.act(Action::SchemaCreate(SchemaAction { schema: name.to_owned() }))
     }
 
     /// Drops an empty schema.
@@ -211,21 +241,17 @@ impl Transaction {
     /// `NotFound`; `Invalid` for `public` or a schema that holds arrays.
     pub fn drop_schema(&mut self, name: &str) -> Result<()> {
         self.check_writable()?;
-        if !self.has_schema(name) {
+        if !self.work.state.has_schema(name) {
             return Err(Error::not_found(format!("there is no schema {name:?}")));
         }
         if name == crate::name::DEFAULT_SCHEMA {
             return Err(Error::invalid(format!("the schema {name:?} is always there and cannot be dropped")));
         }
-        let in_base = self.state().names_in(name).filter(|n| !self.names.contains_key(n));
-        let here = self.names.iter().filter(|(n, id)| n.schema == name && id.is_some()).map(|(n, _)| n);
-        if let Some(array) = in_base.chain(here).next() {
+        if let Some(array) = self.work.state.names_in(name).next() {
             let why = format!("the schema {name:?} is not empty: drop {:?} first", array.to_string());
             return Err(Error::invalid(why));
         }
-        self.actions.push(Action::SchemaDrop(SchemaAction { schema: name.to_owned() }));
-        self.schemas.insert(name.to_owned(), false);
-        Ok(())
+        self.act(Action::SchemaDrop(SchemaAction { schema: name.to_owned() }))
     }
 
     /// A message for the history.
@@ -233,56 +259,71 @@ impl Transaction {
         self.message = Some(message.into());
     }
 
-    fn has_schema(&self, name: &str) -> bool {
-        self.schemas.get(name).copied().unwrap_or_else(|| self.state().has_schema(name))
-    }
-
     /// The array of a name, as this transaction sees it.
-    fn resolve(&self, name: &ArrayName) -> Result<Id> {
-        let found = match self.names.get(name) {
-            Some(here) => *here,
-            None => self.state().by_name(name).map(|array| array.id),
-        };
-        found.ok_or_else(|| no_array(self.state(), name))
+    fn resolve(&self, name: &ArrayName) -> Result<&Arc<ArrayState>> {
+        self.work.state.by_name(name).ok_or_else(|| no_array(&self.work.state, name))
     }
 
     /// Refuses a name that cannot be given to an array.
     fn check_free(&self, name: &ArrayName) -> Result<()> {
         check_name("array", &name.name)?;
-        if !self.has_schema(&name.schema) {
+        if !self.work.state.has_schema(&name.schema) {
             let why = format!("there is no schema {:?}; create it first", name.schema);
             return Err(Error::not_found(why));
         }
-        match self.resolve(name) {
-            Ok(_) => Err(exists(name)),
-            Err(_) => Ok(()),
+        if self.work.state.by_name(name).is_some() {
+            return Err(exists(name));
         }
+        Ok(())
     }
 
     /// The record of changes of an array.
-    fn touch(&mut self, id: Id) -> Result<&mut Touched> {
-        let base = self.base.state().array(id);
-        match self.touched.entry(id) {
-            std::collections::btree_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
-            std::collections::btree_map::Entry::Vacant(entry) => {
-                let array = base.ok_or_else(|| Error::not_found(format!("there is no array {id}")))?;
-                Ok(entry.insert(Touched {
-                    name: array.name.clone(),
-                    target: Target {
-                        array: id,
-                        fields: array.fields().to_vec(),
-                        field_ids: array.field_ids().to_vec(),
-                        codecs: array.codecs().to_vec(),
-                        shard_bytes: array.options.shard_bytes,
-                    },
-                    base: Some(array.clone()),
-                    staged: append::Staged::default(),
-                    reshaped: false,
-                    dropped: false,
-                }))
-            }
-        }
+    fn touch(&mut self, id: Id) -> &mut Touched {
+        let base = self.base.state();
+        self.work.touched.entry(id).or_insert_with(|| {
+            let base = base.array(id).cloned();
+            Touched { logged: base.clone(), base, ..Touched::default() }
+        })
     }
+
+    /// Does something other than changing rows: at once in the working state, at the commit in the log.
+    fn act(&mut self, action: Action) -> Result<()> {
+        self.work.act(&action)?;
+        self.actions.push(action);
+        Ok(())
+    }
+
+    /// The working state of an array, to be changed.
+    fn array_mut(&mut self, id: Id) -> Result<&mut ArrayState> {
+        Arc::make_mut(&mut self.work.state).array_mut(id)
+    }
+}
+
+impl Work {
+    /// Applies an action as if it were committed right after the base.
+    fn act(&mut self, action: &Action) -> Result<()> {
+        let state = Arc::make_mut(&mut self.state);
+        let entry = Entry {
+            version: state.version.saturating_add(1),
+            base: state.version,
+            txn: Id(uuid::Uuid::nil()),
+            prev: Crc::default(),
+            time: state.time.saturating_add(1),
+            sync: SyncMode::Os,
+            writer: String::new(),
+            message: None,
+            actions: Vec::new(),
+        };
+        state.act(action, &entry)
+    }
+}
+
+/// Refuses a size that shards cannot have.
+fn check_shard_bytes(bytes: u64) -> Result<()> {
+    if bytes == 0 || bytes > MAX_SHARD_BYTES {
+        return Err(Error::invalid(format!("shards of {bytes} bytes; 1 to {MAX_SHARD_BYTES} can be asked for")));
+    }
+    Ok(())
 }
 
 /// Refuses codecs that do not exist, and those of fields that do not.

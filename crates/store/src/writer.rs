@@ -1,16 +1,18 @@
 //! Writes rows into shards: fills the open ones, then makes new ones, and says what the log must record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use hyperslab_core::{Error, ErrorKind, FieldSpec, Result};
+use uuid::Uuid;
 
-use crate::action::{Action, Crc, Id, SegmentAction};
+use crate::action::{Action, Crc, DeletedFile, Id, SegmentAction};
 use crate::codec::{Codec, SeekableWriter};
 use crate::layout::{self, DATA_OFFSET};
 use crate::pins::{Pins, Staging};
 use crate::segment::{self, Segment};
 use crate::shard::{self, Kind, Part, Shard};
+use crate::state::ArrayState;
 use crate::store::Inner;
 use crate::{Durability, Storage};
 
@@ -60,14 +62,18 @@ impl Files {
 
     /// The name of a new file and the directory that it goes to: each in turn, to use all disks.
     fn create_name(&mut self, array: Id, kind: Kind) -> (u16, String) {
+        self.create(array, |txn, n| match kind {
+            Kind::Raw => layout::shard_file(txn, n),
+            Kind::Zstd => layout::compressed_file(txn, n),
+        })
+    }
+
+    fn create(&mut self, array: Id, name: impl FnOnce(Uuid, u64) -> String) -> (u16, String) {
         match self.staging {
             Some(_) => self.pins.refresh(),
             None => self.staging = Some(self.pins.stage(self.txn)),
         }
-        let file = match kind {
-            Kind::Raw => layout::shard_file(self.txn.0, self.next),
-            Kind::Zstd => layout::compressed_file(self.txn.0, self.next),
-        };
+        let file = name(self.txn.0, self.next);
         let dir = self.next_dir();
         self.created.push(layout::array_file(dir, array.0, &file));
         (dir, file)
@@ -149,6 +155,34 @@ impl Files {
         }
     }
 
+    /// Removes all but the first `keep` new files, as far as that is possible.
+    pub(crate) fn forget(&mut self, keep: usize) {
+        for path in self.created.drain(keep.min(self.created.len())..) {
+            self.lens.remove(&path);
+            self.unsynced.values_mut().for_each(|files| files.retain(|file| *file != path));
+            let _orphan = self.storage.remove(&path);
+        }
+    }
+
+    /// Removes the new files that nothing committed names.
+    pub(crate) fn keep_only(&mut self, named: &BTreeSet<String>) {
+        let orphans: Vec<String> = self.created.extract_if(.., |path| !named.contains(path)).collect();
+        for path in orphans {
+            self.lens.remove(&path);
+            self.unsynced.values_mut().for_each(|files| files.retain(|file| *file != path));
+            let _orphan = self.storage.remove(&path);
+        }
+    }
+
+    /// Writes a new file of deleted rows.
+    pub(crate) fn write_deleted(&mut self, array: Id, bytes: &[u8]) -> Result<DeletedFile> {
+        let (dir, file) = self.create(array, |txn, n| layout::deleted_file(txn, n));
+        let path = layout::array_file(dir, array.0, &file);
+        self.put(&path, 0, bytes)?;
+        self.wrote(layout::array_folder(dir, array.0), &path);
+        Ok(DeletedFile { file, home: None, dir, bytes: bytes.len() as u64, crc32c: Crc::of(bytes) })
+    }
+
     /// Removes the new files of a transaction that does not commit, as far as that is possible.
     pub(crate) fn discard(&mut self) {
         for path in self.created.drain(..) {
@@ -171,6 +205,17 @@ pub(crate) struct Target {
 }
 
 impl Target {
+    /// What a writer of an array's rows must know.
+    pub(crate) fn of(array: &ArrayState) -> Self {
+        Self {
+            array: array.id,
+            fields: array.fields().to_vec(),
+            field_ids: array.field_ids().to_vec(),
+            codecs: array.codecs().to_vec(),
+            shard_bytes: array.options.shard_bytes,
+        }
+    }
+
     /// How `bytes` of a field are written where they need not grow: a few are not worth compressing.
     fn codec(&self, index: usize, bytes: usize) -> Codec {
         let codec = self.codecs.get(index).copied().unwrap_or_default();
@@ -233,6 +278,12 @@ impl SegmentWriter {
                 .collect(),
         });
         Self { target, segment_rows, current, done: Vec::new() }
+    }
+
+    /// A writer of one new segment, whatever its size.
+    pub(crate) fn whole(target: Target, id: u32) -> Self {
+        let current = Current { id, ..Current::new(target.fields.len()) };
+        Self { target, segment_rows: u64::from(u32::MAX), current: Some(current), done: Vec::new() }
     }
 
     /// Appends `rows` rows, whose raw bytes are `columns`, one per field.

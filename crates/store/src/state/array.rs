@@ -1,10 +1,13 @@
 //! An array at one version, and how actions change it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod memory;
+
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
-use arrow_array::ArrayRef;
 use hyperslab_core::{DType, Error, FieldSpec, Result};
+
+pub(crate) use memory::patch_fields;
 
 use crate::action::{
     ADDRESS, ArrayCreate, ArrayRecord, ArraySet, DeleteAction, FieldRecord, Id, PatchAction, SegmentAction,
@@ -16,7 +19,6 @@ use crate::patch::Overlay;
 use crate::runs::Run;
 use crate::segment::Segment;
 use crate::shard::{Part, Shard};
-use crate::writer::random_segment_id;
 use crate::{ArrayName, ArrayOptions, Storage};
 
 /// An array at one version.
@@ -218,6 +220,12 @@ impl ArrayState {
         index.ok_or_else(|| Error::corrupt(format!("array {:?} has no field {id}", self.name.to_string())))
     }
 
+    /// The id and the description of a field.
+    pub(crate) fn field_at(&self, index: usize) -> Result<(u32, &FieldSpec)> {
+        let field = self.field_ids.get(index).copied().zip(self.fields.get(index));
+        field.ok_or_else(|| Error::invalid(format!("array {:?} has no field {index}", self.name.to_string())))
+    }
+
     /// Live rows.
     pub(crate) fn rows(&self) -> u64 {
         self.rows
@@ -373,7 +381,7 @@ impl ArrayState {
             }
         }
         let (Some(field), Some(patches)) = (self.fields.get(index), self.patches.get_mut(index)) else { return Ok(()) };
-        let (ids, fields) = ([ADDRESS, action.field], [address_field()?, field.clone()]);
+        let (ids, fields) = patch_fields(action.field, field)?;
         let mut next = match patches.last() {
             Some(last) if last.rows.id == action.segment => {
                 let last = patches.pop();
@@ -478,11 +486,13 @@ impl ArrayState {
         if field.cell().len() != cell.len() {
             return Err(Error::corrupt(format!("cells of {:?} become {cell:?}", field.cell())));
         }
+        let before = field.clone();
         *field = field.with_cell(cell.to_vec()).map_err(|e| Error::corrupt("a field").because(e))?;
+        self.reshape_memory(index, &before)?;
         for segment in &mut self.segments {
             Arc::make_mut(segment).clip(index, cell);
         }
-        for patch in self.patches.iter_mut().flat_map(|p| p.iter_mut()) {
+        for patch in self.patches.get_mut(index).into_iter().flatten() {
             Arc::make_mut(patch).rows.clip(1, cell);
         }
         self.forget();
@@ -515,64 +525,8 @@ impl ArrayState {
     }
 }
 
-/// What a transaction does to its own state: rows that are in no file yet.
+/// Addresses of rows.
 impl ArrayState {
-    /// Adds a segment whose rows are in memory; gives its id.
-    ///
-    /// # Errors
-    /// More rows than can be counted.
-    pub(crate) fn push_memory_segment(&mut self, columns: Vec<ArrayRef>, rows: u64) -> Result<u32> {
-        let mut id = random_segment_id();
-        while self.segments.iter().any(|s| s.id == id) {
-            id = random_segment_id();
-        }
-        let mut segment = Segment::empty(id, self.fields.len());
-        segment.rows = rows;
-        segment.memory = Some(columns.into_iter().map(Some).collect());
-        self.push(segment)?;
-        Ok(id)
-    }
-
-    /// Adds patches whose values are in memory.
-    pub(crate) fn push_memory_patch(&mut self, field: usize, addresses: ArrayRef, values: ArrayRef) {
-        let covers = crate::patch::segments_of(&addresses);
-        let mut rows = Segment::empty(random_segment_id(), 2);
-        rows.rows = values.len() as u64;
-        rows.memory = Some(vec![Some(addresses), Some(values)]);
-        if let Some(patches) = self.patches.get_mut(field) {
-            patches.push(Arc::new(PatchSegment { rows, covers }));
-        }
-        self.patched(field);
-    }
-
-    /// Deletes rows by address; gives, per segment, those that were alive.
-    ///
-    /// # Errors
-    /// `Corrupt` for a file of deleted rows that cannot be read; `Invalid` for an address that is not there.
-    pub(crate) fn delete_addresses(
-        &mut self,
-        storage: &dyn Storage,
-        addresses: &[u64],
-    ) -> Result<BTreeMap<u32, Vec<u32>>> {
-        let mut by_segment: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        for address in addresses {
-            by_segment.entry((address >> 32) as u32).or_default().push(*address as u32);
-        }
-        let id = self.id;
-        for (segment, offsets) in &mut by_segment {
-            offsets.sort_unstable();
-            offsets.dedup();
-            let found = self.segments.iter_mut().find(|s| s.id == *segment);
-            let found = found.ok_or_else(|| Error::invalid(format!("there is no segment {segment:08x}")))?;
-            let found = Arc::make_mut(found);
-            let alive = found.deleted.insert(storage, id, found.rows, offsets)?;
-            *offsets = alive;
-        }
-        by_segment.retain(|_, offsets| !offsets.is_empty());
-        self.count()?;
-        Ok(by_segment)
-    }
-
     /// The addresses of live rows.
     ///
     /// # Errors

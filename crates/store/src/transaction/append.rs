@@ -1,70 +1,18 @@
 //! Appends: rows wait in memory while they are few, and go to shard files of their own when they are many.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use hyperslab_core::{ArraySource, DType, Element, Error, FieldSpec, Result, arrow};
 
-use super::{Touched, Transaction};
-use crate::writer::{Files, SegmentWriter, Target};
+use super::Transaction;
+use crate::state::ArrayState;
 use crate::{ArrayName, elements};
 
-/// An array's rows wait in memory up to this size, to be written in place under the lock.
-const WAITING: usize = 8 << 20;
-/// All arrays' waiting rows together.
-const WAITING_ALL: usize = 64 << 20;
-/// Rows of at least this size are not copied once the array's rows go to files.
-const DIRECT: usize = 256 << 10;
 /// What is read of a source at once.
 const CHUNK: usize = 4 << 20;
-
-/// The rows that a transaction appends to one array.
-#[derive(Debug, Default)]
-pub(crate) struct Staged {
-    /// Rows appended, wherever they are.
-    pub rows: u64,
-    /// Per field, the raw bytes of rows that wait in memory: the last ones.
-    pub waiting: Vec<Vec<u8>>,
-    pub waiting_rows: u64,
-    /// The rows before, in files.
-    pub writer: Option<SegmentWriter>,
-}
-
-impl Staged {
-    fn waiting_bytes(&self) -> usize {
-        self.waiting.iter().map(Vec::len).sum()
-    }
-
-    /// Writes the waiting rows to shard files of their own.
-    pub(crate) fn spill(&mut self, files: &mut Files, target: &Target) -> Result<()> {
-        let waiting: Vec<&[u8]> = self.waiting.iter().map(Vec::as_slice).collect();
-        if self.waiting_rows > 0 {
-            let writer = self.writer.get_or_insert_with(|| SegmentWriter::new(target.clone(), None));
-            writer.write(files, &waiting, self.waiting_rows)?;
-        }
-        self.waiting = Vec::new();
-        self.waiting_rows = 0;
-        Ok(())
-    }
-
-    fn push(&mut self, files: &mut Files, target: &Target, columns: &[&[u8]], rows: u64) -> Result<()> {
-        let bytes: usize = columns.iter().map(|column| column.len()).sum();
-        if self.waiting_bytes() + bytes > WAITING || (self.writer.is_some() && bytes >= DIRECT) {
-            self.spill(files, target)?;
-        }
-        if bytes > WAITING || (self.writer.is_some() && bytes >= DIRECT) {
-            let writer = self.writer.get_or_insert_with(|| SegmentWriter::new(target.clone(), None));
-            writer.write(files, columns, rows)?;
-        } else {
-            self.waiting.resize_with(columns.len(), Vec::new);
-            for (waiting, column) in self.waiting.iter_mut().zip(columns) {
-                waiting.extend_from_slice(column);
-            }
-            self.waiting_rows += rows;
-        }
-        self.rows += rows;
-        Ok(())
-    }
-}
 
 impl Transaction {
     /// Appends rows. The batch's columns are the array's fields, in order, of the Arrow types of
@@ -74,22 +22,24 @@ impl Transaction {
     /// `NotFound`; `Invalid` for another number of columns, another type or a NULL, naming field and row: none of
     /// the rows is then appended. After `Io` (a full disk) the transaction cannot be committed.
     pub fn append(&mut self, name: impl Into<ArrayName>, rows: &RecordBatch) -> Result<()> {
-        let (name, touched) = self.touch_for_append(name)?;
-        if rows.num_columns() != touched.target.fields.len() {
+        let (name, array) = self.array_for_append(name)?;
+        if rows.num_columns() != array.fields().len() {
             return Err(Error::invalid(format!(
                 "array {:?} has {} fields, and {} columns were given",
                 name.to_string(),
-                touched.target.fields.len(),
+                array.fields().len(),
                 rows.num_columns()
             )));
         }
-        let first = touched.staged.rows;
-        let columns = touched.target.fields.iter().zip(rows.columns());
+        // Rows are numbered from the first that this transaction appends.
+        let first =
+            self.rows_of(&array).saturating_sub(self.base.state().array(array.id).map_or(0, |base| base.rows()));
+        let columns = array.fields().iter().zip(rows.columns());
         let columns: Vec<Buffer> = columns
             .map(|(field, column)| arrow::raw_bytes(field, column.as_ref(), first))
             .collect::<Result<_>>()
             .map_err(|e| e.with("array", &name))?;
-        self.push(&name, &slices(&columns), rows.num_rows() as u64)
+        self.push(&name, &array, &slices(&columns), rows.num_rows() as u64)
     }
 
     /// Appends every row of a source with the same dtypes and cells, in bounded memory.
@@ -97,9 +47,9 @@ impl Transaction {
     /// # Errors
     /// As [`append`](Self::append), and what the source says.
     pub fn append_source(&mut self, name: impl Into<ArrayName>, source: &dyn ArraySource) -> Result<()> {
-        let (name, touched) = self.touch_for_append(name)?;
-        let fields = touched.target.fields.clone();
-        check_same(&name, &fields, source.fields())?;
+        let (name, array) = self.array_for_append(name)?;
+        let fields = array.fields();
+        check_same(&name, fields, source.fields())?;
         let row_bytes: usize = fields.iter().map(FieldSpec::row_bytes).sum();
         let chunk = (CHUNK / row_bytes.max(1)).max(1) as u64;
         let mut row = 0;
@@ -114,7 +64,7 @@ impl Transaction {
                 let bytes = arrow::raw_bytes(field, block.array.as_ref(), row).map_err(|e| e.with("array", &name))?;
                 columns.push(bytes);
             }
-            self.push(&name, &slices(&columns), end - row)?;
+            self.push(&name, &array, &slices(&columns), end - row)?;
             row = end;
         }
         Ok(())
@@ -133,51 +83,53 @@ impl Transaction {
         S: ndarray::Data<Elem = T>,
         D: ndarray::Dimension,
     {
-        let (name, touched) = self.touch_for_append(name)?;
-        let [field] = touched.target.fields.as_slice() else {
-            let count = touched.target.fields.len();
+        let (name, array) = self.array_for_append(name)?;
+        let [field] = array.fields() else {
+            let count = array.fields().len();
             let why = format!("array {:?} has {count} fields; append record batches to it", name.to_string());
             return Err(Error::invalid(why));
         };
-        if !T::is(field.dtype()) || rows.shape().get(1..) != Some(field.cell()) {
-            return Err(Error::invalid(format!(
-                "field {:?} of array {:?} has rows of {}{:?}, and an ndarray of {} and shape {:?} was given",
-                field.name(),
-                name.to_string(),
-                field.dtype(),
-                field.cell(),
-                T::NAME,
-                rows.shape()
-            )));
-        }
+        check_ndarray::<T>(&name, field, rows.shape())?;
         let count = rows.shape().first().copied().unwrap_or(0) as u64;
         let ordered = rows.as_standard_layout();
-        let bytes = elements::as_bytes(ordered.as_slice().unwrap_or_default());
-        if field.dtype() == DType::Bool {
-            let bools: Vec<u8> = bytes.iter().map(|b| u8::from(*b != 0)).collect();
-            return self.push(&name, &[&bools], count);
-        }
-        self.push(&name, &[bytes], count)
+        let bytes = ndarray_bytes(field, ordered.as_slice().unwrap_or_default());
+        self.push(&name, &array, &[&bytes], count)
     }
 
-    fn touch_for_append(&mut self, name: impl Into<ArrayName>) -> Result<(ArrayName, &mut Touched)> {
+    fn array_for_append(&mut self, name: impl Into<ArrayName>) -> Result<(ArrayName, Arc<ArrayState>)> {
         let name = name.into();
         self.check_writable()?;
-        let id = self.resolve(&name)?;
-        let touched = self.touch(id)?;
-        Ok((name, touched))
+        let array = self.resolve(&name)?.clone();
+        self.touch(array.id);
+        Ok((name, array))
     }
 
-    fn push(&mut self, name: &ArrayName, columns: &[&[u8]], rows: u64) -> Result<()> {
-        let id = self.resolve(name)?;
-        let bytes: usize = columns.iter().map(|column| column.len()).sum();
-        let waiting: usize = self.touched.values().map(|t| t.staged.waiting_bytes()).sum();
-        let Some(touched) = self.touched.get_mut(&id) else { return Ok(()) };
-        let pushed =
-            if waiting + bytes > WAITING_ALL { touched.staged.spill(&mut self.files, &touched.target) } else { Ok(()) };
-        let pushed = pushed.and_then(|()| touched.staged.push(&mut self.files, &touched.target, columns, rows));
-        self.failed |= pushed.is_err();
-        pushed.map_err(|e| e.with("array", name))
+    fn push(&mut self, name: &ArrayName, array: &ArrayState, columns: &[&[u8]], rows: u64) -> Result<()> {
+        self.push_rows(array.id, columns, rows).map_err(|e| e.with("array", name))
+    }
+}
+
+/// Refuses an ndarray whose elements or shape are not the field's.
+pub(super) fn check_ndarray<T: Element>(name: &ArrayName, field: &FieldSpec, shape: &[usize]) -> Result<()> {
+    if T::is(field.dtype()) && shape.get(1..) == Some(field.cell()) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "field {:?} of array {:?} has rows of {}{:?}, and an ndarray of {} and shape {shape:?} was given",
+        field.name(),
+        name.to_string(),
+        field.dtype(),
+        field.cell(),
+        T::NAME,
+    )))
+}
+
+/// The raw bytes of a field's elements.
+pub(super) fn ndarray_bytes<'a, T: Element>(field: &FieldSpec, elements: &'a [T]) -> Cow<'a, [u8]> {
+    let bytes = elements::as_bytes(elements);
+    match field.dtype() {
+        DType::Bool => bytes.iter().map(|b| u8::from(*b != 0)).collect(),
+        _ => bytes.into(),
     }
 }
 

@@ -1,16 +1,14 @@
-//! Edits: rows replaced and deleted, axes resized, fields added, dropped and renamed.
-
-use std::ops::Range;
+//! Edits of rows: replaced, deleted, by position or by address.
 
 use arrow_array::RecordBatch;
-use hyperslab_core::{Element, Error, FieldSpec, Result};
+use arrow_buffer::Buffer;
+use hyperslab_core::{Element, Error, FieldSpec, Result, arrow};
 
 use super::Transaction;
+use super::append::{check_ndarray, ndarray_bytes};
+use crate::action::Id;
+use crate::state::ArrayState;
 use crate::{Addresses, ArrayName};
-
-fn later<T>() -> Result<T> {
-    Err(Error::unsupported("not built yet"))
-}
 
 impl Transaction {
     /// Replaces the values of some fields in some rows. The columns of `values` are named after fields, of the types of
@@ -18,19 +16,26 @@ impl Transaction {
     /// sees them now, negative ones from the end; they may be scattered and repeated: the last of a repeated one wins.
     ///
     /// # Errors
-    /// `NotFound` for array or field; `Invalid` for a position that is not there, another number of rows or type.
+    /// `NotFound` for array or field; `Invalid` for a position that is not there, another number of rows or type: nothing
+    /// is then replaced. After `Io` (a full disk) the transaction cannot be committed.
     pub fn replace(&mut self, name: impl Into<ArrayName>, rows: &[i64], values: &RecordBatch) -> Result<()> {
-        let _ = (name.into(), rows, values);
-        later()
+        let name = name.into();
+        let columns = self.columns(&name, rows.len(), values)?;
+        let (id, rows) = self.positions(&name, rows)?;
+        self.push_columns(id, &rows, &columns).map_err(|e| e.with("array", name))
     }
 
     /// [`replace`](Self::replace) by rows of a snapshot of this transaction, whatever changed since.
     ///
     /// # Errors
-    /// As [`replace`](Self::replace).
+    /// As [`replace`](Self::replace); `Invalid` for a row that was deleted since.
     pub fn replace_at(&mut self, name: impl Into<ArrayName>, rows: &Addresses, values: &RecordBatch) -> Result<()> {
-        let _ = (name.into(), rows, values);
-        later()
+        let name = name.into();
+        let columns = self.columns(&name, rows.len(), values)?;
+        let array = self.resolve(&name)?;
+        let id = array.id;
+        array.check_addresses(self.store.storage.as_ref(), &rows.0)?;
+        self.push_columns(id, &rows.0, &columns).map_err(|e| e.with("array", name))
     }
 
     /// Replaces rows of one field: one row of `values` per position.
@@ -48,132 +53,140 @@ impl Transaction {
         S: ndarray::Data<Elem = T>,
         D: ndarray::Dimension,
     {
-        let _ = (name.into(), field, rows, values.shape());
-        later()
+        let name = name.into();
+        self.check_writable()?;
+        let (index, spec) = field_of(self.resolve(&name)?, field)?;
+        check_ndarray::<T>(&name, spec, values.shape())?;
+        check_count(&name, rows.len(), values.shape().first().copied().unwrap_or(0))?;
+        let ordered = values.as_standard_layout();
+        let bytes = ndarray_bytes(spec, ordered.as_slice().unwrap_or_default());
+        let (id, rows) = self.positions(&name, rows)?;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.touch(id);
+        self.push_patches(id, &rows, &[(index, &bytes)]).map_err(|e| e.with("array", name))
     }
 
     /// Deletes rows, by position as in [`replace`](Self::replace); later rows move up, as with `numpy.delete`. Gives
     /// how many were deleted: a repeated position counts once.
     ///
     /// # Errors
-    /// `NotFound`; `Invalid` for a position that is not there.
+    /// `NotFound`; `Invalid` for a position that is not there: nothing is then deleted.
     pub fn delete(&mut self, name: impl Into<ArrayName>, rows: &[i64]) -> Result<u64> {
-        let _ = (name.into(), rows);
-        later()
+        let name = name.into();
+        self.check_writable()?;
+        let (id, rows) = self.positions(&name, rows)?;
+        self.delete_rows(id, &rows).map_err(|e| e.with("array", name))
     }
 
-    /// [`delete`](Self::delete) by rows of a snapshot of this transaction, whatever changed since.
+    /// [`delete`](Self::delete) by rows of a snapshot of this transaction, whatever changed since; those that were
+    /// deleted since do not count.
     ///
     /// # Errors
     /// As [`delete`](Self::delete).
     pub fn delete_at(&mut self, name: impl Into<ArrayName>, rows: &Addresses) -> Result<u64> {
-        let _ = (name.into(), rows);
-        later()
+        let name = name.into();
+        self.check_writable()?;
+        let id = self.resolve(&name)?.id;
+        self.delete_rows(id, &rows.0).map_err(|e| e.with("array", name))
     }
 
     /// Deletes all rows; gives how many there were.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `Corrupt` where it cannot be read which rows are deleted already.
     pub fn truncate(&mut self, name: impl Into<ArrayName>) -> Result<u64> {
-        let _ = name.into();
-        later()
+        let name = name.into();
+        self.check_writable()?;
+        let array = self.resolve(&name)?;
+        let (id, rows) = (array.id, self.rows_of(array));
+        self.truncate_to(id, 0, rows).map_err(|e| e.with("array", name))
     }
 
-    /// Gives the array another number of rows: the last ones go, or new ones come, which hold the fill values. O(1).
-    ///
-    /// # Errors
-    /// `NotFound`; `Invalid` for more rows than can be counted.
-    pub fn resize(&mut self, name: impl Into<ArrayName>, rows: u64) -> Result<()> {
-        let _ = (name.into(), rows);
-        later()
+    /// Deletes the rows from `keep` to `rows`, the number that there are.
+    pub(super) fn truncate_to(&mut self, id: Id, keep: u64, rows: u64) -> Result<u64> {
+        if keep >= rows {
+            return Ok(0);
+        }
+        self.touch(id);
+        self.freeze(id)?;
+        let storage = self.store.storage.clone();
+        self.array_mut(id)?.delete_rows(storage.as_ref(), keep..rows)
     }
 
-    /// Gives a field's cells another shape of as many axes: what an axis loses is gone, what it gains holds the fill
-    /// value. O(1).
-    ///
-    /// # Errors
-    /// `NotFound`; `Invalid` for another number of axes or a shape that is too large.
-    pub fn resize_cell(&mut self, name: impl Into<ArrayName>, field: &str, cell: &[usize]) -> Result<()> {
-        let _ = (name.into(), field, cell);
-        later()
+    fn delete_rows(&mut self, id: Id, rows: &[u64]) -> Result<u64> {
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        self.touch(id);
+        let storage = self.store.storage.clone();
+        self.array_mut(id)?.delete_addresses(storage.as_ref(), rows)
     }
 
-    /// A private copy of rows of one field, to be changed as an ndarray. What was changed becomes part of the
-    /// transaction when it is dropped, and is gone if the transaction does not commit.
-    ///
-    /// # Errors
-    /// `NotFound`; `Invalid` for rows that are not there or another element type.
-    pub fn rows_mut<T: Element>(
-        &mut self,
-        name: impl Into<ArrayName>,
-        field: &str,
-        rows: Range<u64>,
-    ) -> Result<ndarray::ArrayD<T>> {
-        let _ = (name.into(), field, rows);
-        later()
+    /// The addresses of rows by position, for which they become part of the working state.
+    pub(super) fn positions(&mut self, name: &ArrayName, rows: &[i64]) -> Result<(Id, Vec<u64>)> {
+        let array = self.resolve(name)?;
+        let (id, frozen, count) = (array.id, array.rows(), self.rows_of(array));
+        let mut positions = Vec::with_capacity(rows.len());
+        let mut last = None;
+        for &row in rows {
+            let position = if row < 0 { count.checked_sub(row.unsigned_abs()) } else { Some(row.unsigned_abs()) };
+            let position = position.filter(|&position| position < count).ok_or_else(|| {
+                Error::invalid(format!("there is no row {row} in array {:?}, which has {count}", name.to_string()))
+            })?;
+            last = last.max(Some(position));
+            positions.push(position);
+        }
+        if last >= Some(frozen) {
+            self.freeze(id)?;
+        }
+        let array = self.resolve(name)?;
+        Ok((id, array.addresses(self.store.storage.as_ref(), &positions)?))
     }
 
-    /// Adds a field, whose rows hold its fill value. O(1).
-    ///
-    /// # Errors
-    /// `NotFound`; `AlreadyExists`.
-    pub fn add_field(&mut self, name: impl Into<ArrayName>, field: FieldSpec) -> Result<()> {
-        let _ = (name.into(), field);
-        later()
+    /// The columns of new values: the indexes of their fields, and their raw bytes.
+    fn columns(&self, name: &ArrayName, rows: usize, values: &RecordBatch) -> Result<Vec<(usize, Buffer)>> {
+        self.check_writable()?;
+        let array = self.resolve(name)?;
+        check_count(name, rows, values.num_rows())?;
+        let mut columns: Vec<(usize, Buffer)> = Vec::with_capacity(values.num_columns());
+        for (column, field) in values.columns().iter().zip(values.schema_ref().fields()) {
+            let (index, spec) = field_of(array, field.name())?;
+            if columns.iter().any(|(other, _)| *other == index) {
+                return Err(Error::invalid(format!("two columns of new values are named {:?}", field.name())));
+            }
+            columns.push((index, arrow::raw_bytes(spec, column.as_ref(), 0).map_err(|e| e.with("array", name))?));
+        }
+        Ok(columns)
     }
 
-    /// Drops a field.
-    ///
-    /// # Errors
-    /// `NotFound`; `Invalid` for the last field.
-    pub fn drop_field(&mut self, name: impl Into<ArrayName>, field: &str) -> Result<()> {
-        let _ = (name.into(), field);
-        later()
+    fn push_columns(&mut self, id: Id, rows: &[u64], columns: &[(usize, Buffer)]) -> Result<()> {
+        if rows.is_empty() || columns.is_empty() {
+            return Ok(());
+        }
+        self.touch(id);
+        let columns: Vec<(usize, &[u8])> = columns.iter().map(|(index, bytes)| (*index, bytes.as_slice())).collect();
+        self.push_patches(id, rows, &columns)
     }
+}
 
-    /// Renames a field.
-    ///
-    /// # Errors
-    /// `NotFound`; `AlreadyExists`; `Invalid`.
-    pub fn rename_field(&mut self, name: impl Into<ArrayName>, from: &str, to: &str) -> Result<()> {
-        let _ = (name.into(), from, to);
-        later()
-    }
+/// A field by name.
+pub(super) fn field_of<'a>(array: &'a ArrayState, field: &str) -> Result<(usize, &'a FieldSpec)> {
+    let found = array.fields().iter().enumerate().find(|(_, spec)| spec.name() == field);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = array.fields().iter().map(FieldSpec::name).collect();
+        let name = array.name.to_string();
+        Error::not_found(format!("array {name:?} has no field {field:?}; it has {}", names.join(", ")))
+    })
+}
 
-    /// Makes `to` an array of the same rows as `from`, as this transaction sees them. O(1): the shards are shared.
-    ///
-    /// # Errors
-    /// As [`create`](Self::create) and [`rename`](Self::rename).
-    pub fn clone_array(&mut self, from: impl Into<ArrayName>, to: impl Into<ArrayName>) -> Result<()> {
-        let _ = (from.into(), to.into());
-        later()
+fn check_count(name: &ArrayName, rows: usize, values: usize) -> Result<()> {
+    if rows == values {
+        return Ok(());
     }
-
-    /// Makes the array again what it was in an earlier version: fields, rows, options. It may have been dropped since.
-    ///
-    /// # Errors
-    /// `NotFound` when the version has no such array; what [`Store::at`](crate::Store::at) refuses.
-    pub fn restore(&mut self, name: impl Into<ArrayName>, version: u64) -> Result<()> {
-        let _ = (name.into(), version);
-        later()
-    }
-
-    /// Gives a version a name, which keeps it from being vacuumed. A tag that is there moves.
-    ///
-    /// # Errors
-    /// `NotFound` for a version that is not there; `Invalid` for the name.
-    pub fn set_tag(&mut self, tag: &str, version: u64) -> Result<()> {
-        let _ = (tag, version);
-        later()
-    }
-
-    /// Drops a tag.
-    ///
-    /// # Errors
-    /// `NotFound`.
-    pub fn drop_tag(&mut self, tag: &str) -> Result<()> {
-        let _ = tag;
-        later()
-    }
+    let name = name.to_string();
+    Err(Error::invalid(format!(
+        "{rows} rows of array {name:?} were to be replaced, by {values}; there must be as many"
+    )))
 }

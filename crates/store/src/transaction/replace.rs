@@ -34,10 +34,12 @@ impl Transaction {
             self.sync_earlier(&newest)?;
         }
         self.files.check_present()?;
-        self.publish(&newest, vec![action], durability)?;
+        let mut draft = self.draft(&newest, durability)?;
+        draft.add(action)?;
+        let version = self.publish(draft)?;
         self.files.write_headers();
         drop(lock);
         store.log.maintain();
-        Ok(newest.version + 1)
+        Ok(version)
     }
 }

@@ -193,3 +193,155 @@ fn threads_and_handles_append_at_once() {
         assert_eq!(seen, all, "nothing is lost, nothing is there twice");
     }
 }
+
+/// Twenty rows, and what the second of two transactions comes to whose edits the first one's may touch.
+fn edits(
+    first: impl Fn(&mut Transaction),
+    second: impl Fn(&mut Transaction),
+) -> Result<Vec<f32>, hyperslab_core::Error> {
+    let store = Store::memory();
+    create(&store, "a", 1 << 20, 20);
+    let (mut one, mut two) = two(&store);
+    first(&mut one);
+    second(&mut two);
+    one.commit().unwrap();
+    two.commit().map(|_| values(&array(&store, "a")).chunks(2).map(|row| row[0]).collect())
+}
+
+fn set(tx: &mut Transaction, rows: &[i64], to: f32) {
+    tx.replace_ndarray("a", "value", rows, &ndarray::Array2::from_elem((rows.len(), 2), to)).unwrap();
+}
+
+#[test]
+fn edits_of_the_same_rows_conflict_and_those_of_others_do_not() {
+    let rows_hit = |error: hyperslab_core::Error, rows: &str| {
+        assert!(error.kind() == ErrorKind::Conflict && error.is_retryable(), "{error}");
+        assert!(error.to_string().contains(rows) && error.to_string().contains("\"a\""), "{error}");
+    };
+    rows_hit(edits(|tx| set(tx, &[3, 4], 1.0), |tx| set(tx, &[4, 5], 2.0)).unwrap_err(), "row 4 of");
+    rows_hit(edits(|tx| drop(tx.delete("a", &[3, 4])), |tx| set(tx, &[4, 5], 2.0)).unwrap_err(), "row 4 of");
+    rows_hit(edits(|tx| set(tx, &[3, 4], 1.0), |tx| drop(tx.delete("a", &[4, 3]))).unwrap_err(), "rows 3, 4 of");
+    rows_hit(edits(|tx| drop(tx.delete("a", &[7])), |tx| drop(tx.delete("a", &[7]))).unwrap_err(), "row 7 of");
+    rows_hit(
+        edits(|tx| set(tx, &[0], 1.0), |tx| drop(tx.truncate("a"))).unwrap_err(),
+        "row 0 of the array \"a\" was changed too, in version 2",
+    );
+    rows_hit(edits(|tx| drop(tx.truncate("a")), |tx| set(tx, &[19], 1.0)).unwrap_err(), "row 19");
+    rows_hit(
+        edits(|tx| drop(tx.truncate("a")), |tx| drop(tx.truncate("a"))).unwrap_err(),
+        "rows 0, 1, 2, 3, 4 and 15 more of",
+    );
+
+    let done = edits(|tx| set(tx, &[3], 1.0), |tx| set(tx, &[4], -1.0)).unwrap();
+    assert_eq!(done[2..6], [4.0, 1.0, -1.0, 10.0]);
+    // The first deletes rows before those of the second, which stay the same rows.
+    let done = edits(|tx| drop(tx.delete("a", &[0, 1])), |tx| set(tx, &[4], -1.0)).unwrap();
+    assert_eq!((done.len(), &done[..4]), (18, &[4.0, 6.0, -1.0, 10.0][..]));
+    let done = edits(|tx| drop(tx.delete("a", &[0])), |tx| drop(tx.delete("a", &[2]))).unwrap();
+    assert_eq!((done.len(), &done[..3]), (18, &[2.0, 6.0, 8.0][..]));
+    // Appended rows are nobody's edits, whichever came first.
+    let append = |tx: &mut Transaction| tx.append_ndarray("a", &rows(20, 2)).unwrap();
+    let done = edits(append, |tx| drop(tx.truncate("a"))).unwrap();
+    assert_eq!(done, [40.0, 42.0]);
+    let done = edits(|tx| drop(tx.delete("a", &[0, 5])), append).unwrap();
+    assert_eq!((done.len(), done[17..].to_vec()), (20, vec![38.0, 40.0, 42.0]));
+    let done = edits(append, |tx| {
+        tx.append_ndarray("a", &rows(30, 1)).unwrap();
+        set(tx, &[-1, 0], -1.0);
+    });
+    assert_eq!(done.unwrap()[18..], [36.0, 38.0, 40.0, 42.0, -1.0]);
+}
+
+#[test]
+fn what_changes_more_than_rows_conflicts_with_edits() {
+    type Change = fn(&mut Transaction);
+    let replace: Change = |tx| set(tx, &[0], 1.0);
+    let delete: Change = |tx| assert_eq!(tx.delete("a", &[1]).unwrap(), 1);
+    let field: Change = |tx| {
+        tx.add_field("a", FieldSpec::new("more", DType::Int8, vec![]).unwrap()).unwrap();
+    };
+    let cell: Change = |tx| tx.resize_cell("a", "value", &[3]).unwrap();
+    let name: Change = |tx| tx.rename_field("a", "value", "x").unwrap();
+    let restore: Change = |tx| tx.restore("a", 1).unwrap();
+    for (n, shape) in [field, cell, name, restore].into_iter().enumerate() {
+        for edit in [replace, delete] {
+            for (first, second) in [(shape, edit), (edit, shape)] {
+                let error = edits(first, second).unwrap_err();
+                assert!(error.kind() == ErrorKind::Conflict && error.is_retryable(), "{n}: {error}");
+            }
+        }
+    }
+    // A clone is of what its transaction saw.
+    let store = Store::memory();
+    create(&store, "a", 1 << 20, 2);
+    let (mut first, mut second) = two(&store);
+    set(&mut first, &[0], 9.0);
+    second.clone_array("a", "b").unwrap();
+    first.commit().unwrap();
+    second.commit().unwrap();
+    assert_eq!(values(&array(&store, "b")), expected(2));
+}
+
+#[test]
+fn edits_follow_rows_that_were_compacted_meanwhile() {
+    let store = Store::memory();
+    create(&store, "a", 1 << 20, 20);
+    let mut tx = store.begin().unwrap();
+    tx.delete("a", &[0, 1, 10]).unwrap();
+    set(&mut tx, &[5], 50.0);
+    tx.commit().unwrap();
+    let (mut edit, mut late) = two(&store);
+    set(&mut edit, &[0, 8], -1.0);
+    assert_eq!(edit.delete("a", &[9, 16]).unwrap(), 2);
+    edit.append_ndarray("a", &rows(20, 1)).unwrap();
+    set(&mut late, &[8], -2.0);
+    // Another one edits, then all is compacted, twice.
+    let mut other = store.begin().unwrap();
+    set(&mut other, &[1], 11.0);
+    other.commit().unwrap();
+    for _ in 0..2 {
+        let report = store.optimize("a", &hyperslab_store::OptimizeOptions { full: true }).unwrap();
+        assert!(report.segments_before > 0, "{report:?}");
+        append(&store, "a", 30, 1);
+    }
+    edit.commit().unwrap();
+    let firsts: Vec<f32> = values(&array(&store, "a")).chunks(2).map(|row| row[0]).collect();
+    let mut model: Vec<f32> = (0..20).filter(|r| ![0, 1, 10].contains(r)).map(|r| (r * 2) as f32).collect();
+    (model[5], model[1], model[0], model[8]) = (50.0, 11.0, -1.0, -1.0);
+    model.remove(16);
+    model.remove(9);
+    model.extend([60.0, 60.0, 40.0]);
+    assert_eq!(firsts, model);
+    let error = late.commit().unwrap_err();
+    assert!(error.kind() == ErrorKind::Conflict && error.to_string().contains("row 8 of"), "{error}");
+}
+
+#[test]
+fn writers_that_retry_lose_no_update() {
+    let folder = tempfile::tempdir().unwrap();
+    let stores = [in_folder(folder.path()), in_folder(folder.path())];
+    let mut tx = stores[0].begin().unwrap();
+    tx.create("a", vec![FieldSpec::new("n", DType::Int64, vec![]).unwrap()], ArrayOptions::default()).unwrap();
+    tx.append_ndarray("a", &ndarray::Array1::<i64>::zeros(5)).unwrap();
+    tx.commit().unwrap();
+    std::thread::scope(|scope| {
+        for writer in 0..4_usize {
+            let store = stores[writer % 2].clone();
+            scope.spawn(move || {
+                for n in 0..30_u64 {
+                    let row = (n * 7 + writer as u64) % 5;
+                    loop {
+                        let mut tx = store.begin().unwrap();
+                        *tx.rows_mut::<i64>("a", "n", row..row + 1).unwrap() += 1;
+                        match tx.commit() {
+                            Ok(_) => break,
+                            Err(e) => assert!(e.is_retryable(), "{e}"),
+                        }
+                    }
+                }
+            });
+        }
+    });
+    let sum: i64 = array(&stores[0], "a").field("n").unwrap().view::<i64>().unwrap().as_slice().iter().sum();
+    assert_eq!(sum, 120);
+}

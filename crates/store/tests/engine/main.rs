@@ -11,6 +11,7 @@ mod conflicts;
 mod cost;
 mod crash;
 mod damage;
+mod edits;
 mod history;
 mod model;
 mod optimize;

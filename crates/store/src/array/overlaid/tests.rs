@@ -68,8 +68,8 @@ impl Case {
     fn append(&mut self, rows: usize) {
         let (array, bytes) = values(&self.spec, &mut self.made, rows);
         let state = self.state.array_mut(self.id).unwrap();
-        let segment = state.push_memory_segment(vec![array], rows as u64).unwrap();
-        self.model.extend((u64::from(segment) << 32..).zip(bytes));
+        let first = state.push_memory_segment(vec![array], rows as u64).unwrap();
+        self.model.extend((first..).zip(bytes));
     }
 
     fn replace(&mut self, rows: &[usize]) {

@@ -282,10 +282,7 @@ impl Op {
                 let cell = table.fields[field].cell().iter().map(|_| random.below(4)).collect();
                 Self::ResizeCell(array, field, cell)
             }
-            19 => match free_field(random, table) {
-                Some(spec) => Self::AddField(array, spec),
-                None => Self::DropField(array, field),
-            },
+            19 if let Some(spec) = free_field(random, table) => Self::AddField(array, spec),
             20 if table.fields.len() > 1 => Self::DropField(array, field),
             21 if let Some(spec) = free_field(random, table) => Self::RenameField(array, field, spec.name().to_owned()),
             22 if let Some(to) = free(random) => Self::Clone(array, to),
