@@ -24,8 +24,8 @@ use crate::{OpenOptions, Snapshot, Storage, Transaction};
 #[derive(Debug, Clone)]
 pub struct Store {
     inner: Arc<Inner>,
-    /// The last handle ends the store's own work.
-    _closing: Arc<Closing>,
+    /// The last handle ends the store's own work. (A handle that the store makes for itself does not.)
+    _closing: Option<Arc<Closing>>,
 }
 
 /// Ends the compaction of a store.
@@ -116,7 +116,7 @@ impl Store {
         let compaction = Compaction::default();
         let inner = Inner { in_place, dirs, storage, options, log, maps, frames, pins, compaction, poisoned };
         let inner = Arc::new(inner);
-        Ok(Self { _closing: Arc::new(Closing(inner.clone())), inner })
+        Ok(Self { _closing: Some(Arc::new(Closing(inner.clone()))), inner })
     }
 
     /// The newest committed version. Costs two looks for a file's name in the log's folder.
@@ -176,6 +176,12 @@ impl Store {
     /// Whether it was opened read-only.
     pub fn read_only(&self) -> bool {
         self.inner.read_only()
+    }
+}
+
+impl From<Arc<Inner>> for Store {
+    fn from(inner: Arc<Inner>) -> Self {
+        Self { inner, _closing: None }
     }
 }
 
