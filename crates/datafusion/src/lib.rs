@@ -8,6 +8,7 @@ mod dialect;
 mod error;
 mod files;
 mod functions;
+mod maintenance;
 mod optimizer;
 mod relation;
 mod scan;

@@ -18,6 +18,7 @@ use crate::session::{CATALOG, Frame};
 use crate::version::{self, VersionRef};
 
 mod alter_table;
+mod check;
 mod copy;
 mod create_table;
 pub(crate) mod custom;
@@ -26,6 +27,7 @@ mod drop;
 mod edit;
 mod insert;
 mod merge;
+mod optimize;
 mod restore;
 mod schema;
 mod tag;
@@ -33,6 +35,7 @@ pub(crate) mod transaction;
 mod truncate;
 mod unplanned;
 mod update;
+mod vacuum;
 
 pub(crate) use edit::typed;
 
@@ -193,6 +196,14 @@ impl Frame {
         let resolved = reference.resolve(&defaults.default_catalog, &defaults.default_schema);
         let ours = resolved.catalog.as_ref() == CATALOG;
         ours.then(|| ArrayName::new(resolved.schema.as_ref(), resolved.table.as_ref()))
+    }
+
+    /// The array of that name, which must be there.
+    pub(crate) fn existing(&self, statement: &str, name: &ObjectName) -> Result<ArrayName> {
+        match self.array_named(name)? {
+            Some(array) => Ok(array),
+            None => plan_err!("{statement}: {name} is no array of the store"),
+        }
     }
 
     /// A version that the statement names.

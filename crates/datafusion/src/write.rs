@@ -241,6 +241,9 @@ impl ExtensionPlanner for WritePlanner {
         if let Some(change) = node.downcast_ref::<change::StoreChange>() {
             return Ok(Some(Arc::new(change::StoreChangeExec::new(change))));
         }
+        if let Some(job) = node.downcast_ref::<crate::maintenance::Maintenance>() {
+            return Ok(Some(Arc::new(crate::maintenance::MaintenanceExec::new(job))));
+        }
         let [input] = physical_inputs else { return Ok(None) };
         let input = Arc::clone(input);
         Ok(if let Some(write) = node.downcast_ref::<ArrayWrite>() {

@@ -2,6 +2,8 @@
 //!
 //! A further statement is a line in [`STATEMENTS`], a variant of [`Custom`], and a module with its parser and planner.
 
+use std::time::Duration;
+
 use datafusion::common::format::ExplainStatementOptions;
 use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::logical_expr::LogicalPlan;
@@ -10,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::{restore, tag};
+use super::{check, optimize, restore, tag, vacuum};
 use crate::dialect::{self, DIALECT};
 use crate::session::Frame;
 use crate::version::VersionRef;
@@ -24,6 +26,12 @@ pub(crate) enum Custom {
     DropTag { tag: Ident, if_exists: bool },
     /// RESTORE TABLE … TO.
     Restore { table: ObjectName, version: VersionRef },
+    /// OPTIMIZE.
+    Optimize { table: ObjectName, full: bool },
+    /// VACUUM.
+    Vacuum { table: Option<ObjectName>, retain: Option<Duration>, dry_run: bool },
+    /// CHECK.
+    Check { table: Option<ObjectName>, quick: bool },
 }
 
 type Parse = fn(&mut Parser<'_>) -> std::result::Result<Custom, ParserError>;
@@ -34,6 +42,9 @@ const STATEMENTS: &[(&[&str], Parse)] = &[
     (&["CREATE", "OR", "REPLACE", "TAG"], tag::parse_replace),
     (&["DROP", "TAG"], tag::parse_drop),
     (&["RESTORE", "TABLE"], restore::parse),
+    (&["OPTIMIZE"], optimize::parse),
+    (&["VACUUM"], vacuum::parse),
+    (&["CHECK"], check::parse),
 ];
 
 /// A parsed statement.
@@ -124,6 +135,9 @@ pub(crate) fn plan(frame: &Frame, statement: Custom) -> Result<LogicalPlan> {
         }
         Custom::DropTag { tag, if_exists } => tag::plan_drop(frame, &tag, if_exists),
         Custom::Restore { table, version } => restore::plan(frame, &table, &version),
+        Custom::Optimize { table, full } => optimize::plan(frame, &table, full),
+        Custom::Vacuum { table, retain, dry_run } => vacuum::plan(frame, table.as_ref(), retain, dry_run),
+        Custom::Check { table, quick } => check::plan(frame, table.as_ref(), quick),
     }
 }
 
@@ -145,6 +159,18 @@ mod tests {
         ));
         assert!(matches!(custom("DROP TAG IF EXISTS v1"), Custom::DropTag { if_exists: true, .. }));
         assert!(matches!(custom("RESTORE TABLE a.b TO VERSION AS OF 3"), Custom::Restore { .. }));
+        assert!(matches!(custom("OPTIMIZE TABLE docs FULL"), Custom::Optimize { full: true, .. }));
+        assert!(matches!(custom("vacuum"), Custom::Vacuum { table: None, retain: None, dry_run: false }));
+        let days = Some(Duration::from_secs(2 * 86_400));
+        assert!(
+            matches!(custom("VACUUM RETAIN 2 DAYS DRY RUN;"), Custom::Vacuum { table: None, retain, dry_run: true } if retain == days)
+        );
+        assert!(
+            matches!(custom("VACUUM docs RETAIN 48 HOURS"), Custom::Vacuum { table: Some(_), retain, dry_run: false } if retain == days)
+        );
+        assert!(matches!(custom("VACUUM \"retain\""), Custom::Vacuum { table: Some(_), .. }));
+        assert!(matches!(custom("CHECK"), Custom::Check { table: None, quick: false }));
+        assert!(matches!(custom("CHECK TABLE a.b QUICK"), Custom::Check { table: Some(_), quick: true }));
         for sql in ["EXPLAIN DROP TAG v1", "EXPLAIN ANALYZE VERBOSE DROP TAG v1", "explain format tree drop tag v1"] {
             assert!(matches!(parse(sql, 50).unwrap(), AnyStatement::Explain(..)), "{sql}");
         }
@@ -153,8 +179,17 @@ mod tests {
         {
             assert!(matches!(parse(sql, 50).unwrap(), AnyStatement::Parsed(_)), "{sql}");
         }
-        for sql in ["CREATE TAG", "DROP TAG v1 v2", "DROP TAG v1; SELECT 1", "RESTORE TABLE t", "CREATE TAG v1 AS OF 3"]
-        {
+        for sql in [
+            "CREATE TAG",
+            "DROP TAG v1 v2",
+            "DROP TAG v1; SELECT 1",
+            "RESTORE TABLE t",
+            "CREATE TAG v1 AS OF 3",
+            "VACUUM RETAIN 3",
+            "VACUUM RETAIN -1 DAYS",
+            "OPTIMIZE",
+            "CHECK a b",
+        ] {
             assert!(parse(sql, 50).is_err(), "{sql}");
         }
     }

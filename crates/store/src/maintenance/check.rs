@@ -12,7 +12,7 @@ use hyperslab_core::{Error, ErrorKind, Result};
 
 use crate::layout::{LOG, STORE_FILE};
 use crate::storage::LocalStorage;
-use crate::{ArrayName, OpenOptions, Storage};
+use crate::{ArrayName, OpenOptions, Storage, Store};
 
 /// What CHECK looks at.
 #[derive(Debug, Clone, Default)]
@@ -85,6 +85,16 @@ pub struct Finding {
 pub fn check(path: impl AsRef<Path>, options: &CheckOptions) -> Result<Vec<Finding>> {
     let storage = LocalStorage::open(path, !options.repair, None)?;
     check_on(&storage, options)
+}
+
+impl Store {
+    /// [`check`] of this store, while it is in use; nothing is repaired.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn check(&self, options: &CheckOptions) -> Result<Vec<Finding>> {
+        check_on(self.inner().storage.as_ref(), &CheckOptions { repair: false, ..options.clone() })
+    }
 }
 
 /// [`check`] of a store on any storage.

@@ -22,7 +22,7 @@ use crate::refs;
 use crate::state::State;
 use crate::store::Inner;
 use crate::transaction::now;
-use crate::{FileInfo, Store};
+use crate::{ArrayName, FileInfo, Store};
 
 /// So many log entries are held in memory at once.
 const ENTRIES: u64 = 1000;
@@ -38,13 +38,20 @@ pub struct VacuumOptions {
     /// A file that no version needs, and no process says that it is writing, is left alone so long after it was last
     /// written to: what a killed process left, or one writes whose pin cannot be seen (on some network file systems).
     pub grace: Duration,
+    /// Remove files of this array only. Versions expire all the same: they are those of the whole store.
+    pub array: Option<ArrayName>,
     /// Only say what would go.
     pub dry_run: bool,
 }
 
 impl Default for VacuumOptions {
     fn default() -> Self {
-        Self { retain: Duration::from_secs(7 * 24 * 3600), grace: Duration::from_secs(3600), dry_run: false }
+        Self {
+            retain: Duration::from_secs(7 * 24 * 3600),
+            grace: Duration::from_secs(3600),
+            array: None,
+            dry_run: false,
+        }
     }
 }
 
@@ -89,7 +96,7 @@ impl Store {
     /// ```
     ///
     /// # Errors
-    /// `ReadOnly`, but not of a dry run; `Conflict` when the lock was not to be had, or a pin not to be understood;
+    /// `ReadOnly`, but not of a dry run; `NotFound` for the array; `Conflict` when the lock was not to be had, or a pin not to be understood;
     /// `Io`; `Corrupt`.
     pub fn vacuum(&self, options: &VacuumOptions) -> Result<VacuumReport> {
         self.vacuum_inner(options).map_err(|e| e.with("store", self.describe()))
@@ -100,6 +107,10 @@ impl Store {
         if !options.dry_run {
             inner.check_writable()?;
         }
+        let only = match &options.array {
+            Some(name) => Some(format!("/{}/", self.snapshot()?.array(name)?.state().id)),
+            None => None,
+        };
         let newest = inner.log.newest()?;
         let retain = i64::try_from(options.retain.as_micros()).unwrap_or(i64::MAX);
         let floor = match inner.log.version_at(now().saturating_sub(retain), newest.floor())? {
@@ -112,7 +123,8 @@ impl Store {
         let versions = (newest.floor()..floor).filter(|version| !tagged(version)).count() as u64;
         let durable = if options.dry_run { newest.version } else { self.expire(&newest, floor)? };
 
-        let listed = list(inner)?;
+        let mut listed = list(inner)?;
+        listed.retain(|file| only.as_ref().is_none_or(|folder| file.path.contains(folder)));
         let pins = Needs::read(inner, options.grace, !options.dry_run)?;
         let readable = readable(inner, durable, floor)?;
         let mut pinned = BTreeMap::new();

@@ -17,7 +17,8 @@ use hyperslab_store::{
 use crate::common::*;
 
 /// Expires all but the newest version.
-const NOW: VacuumOptions = VacuumOptions { retain: Duration::ZERO, grace: Duration::from_secs(3600), dry_run: false };
+const NOW: VacuumOptions =
+    VacuumOptions { retain: Duration::ZERO, grace: Duration::from_secs(3600), array: None, dry_run: false };
 /// And believes no file without a pin.
 const NO_GRACE: VacuumOptions = VacuumOptions { grace: Duration::ZERO, ..NOW };
 
