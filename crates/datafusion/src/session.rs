@@ -234,6 +234,14 @@ impl Frame {
         statement::plan_any(self, statement).await
     }
 
+    /// Refuses what is no part of a transaction.
+    pub(crate) fn check_no_transaction(&self, what: &str) -> Result<()> {
+        if self.staged {
+            return plan_err!("{what} cannot run inside a transaction; COMMIT or ROLLBACK first");
+        }
+        Ok(())
+    }
+
     /// Refuses a write before anything is planned.
     pub(crate) fn check_writable(&self, what: &str) -> Result<()> {
         if self.store.read_only() {

@@ -23,6 +23,7 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> std::result::Result<Custom, Pars
 }
 
 pub(super) fn plan(frame: &Frame, table: Option<&ObjectName>, quick: bool) -> Result<LogicalPlan> {
+    frame.check_no_transaction("CHECK")?;
     let array = table.map(|table| frame.existing("CHECK", table)).transpose()?;
     Maintenance::plan(&frame.store, Job::Check { array, quick })
 }

@@ -16,6 +16,7 @@ pub(super) fn parse(parser: &mut Parser<'_>) -> std::result::Result<Custom, Pars
 }
 
 pub(super) fn plan(frame: &Frame, table: &ObjectName, full: bool) -> Result<LogicalPlan> {
+    frame.check_no_transaction("OPTIMIZE")?;
     frame.check_writable("OPTIMIZE")?;
     let array = frame.existing("OPTIMIZE", table)?;
     Maintenance::plan(&frame.store, Job::Optimize { array, full })

@@ -48,6 +48,7 @@ pub(super) fn plan(
     retain: Option<Duration>,
     dry_run: bool,
 ) -> Result<LogicalPlan> {
+    frame.check_no_transaction("VACUUM")?;
     if !dry_run {
         frame.check_writable("VACUUM")?;
     }
