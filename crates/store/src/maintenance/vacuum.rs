@@ -12,7 +12,7 @@ mod pinned;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use hyperslab_core::{Error, ErrorKind, Result};
+use hyperslab_core::{Error, Result};
 
 use self::pinned::Needs;
 use super::{array_folders, transaction_of};
@@ -113,14 +113,12 @@ impl Store {
         };
         let newest = inner.log.newest()?;
         let retain = i64::try_from(options.retain.as_micros()).unwrap_or(i64::MAX);
-        let floor = match inner.log.version_at(now().saturating_sub(retain)) {
+        let floor = match inner.log.version_at(now().saturating_sub(retain), newest.floor())? {
+            None => newest.floor(),
             // A version that only expired others holds what the one before does: running again changes nothing.
-            Ok(version) if newest.expired.is_some_and(|expired| expired.by == version) => version - 1,
-            Ok(version) => version,
-            Err(e) if e.kind() == ErrorKind::NotFound => 0,
-            Err(e) => return Err(e),
+            Some(version) if newest.expired.is_some_and(|expired| expired.by == version) => version - 1,
+            Some(version) => version,
         };
-        let floor = floor.max(newest.floor());
         let tagged = |version: &u64| newest.tags.values().any(|tagged| tagged == version);
         let versions = (newest.floor()..floor).filter(|version| !tagged(version)).count() as u64;
         let durable = if options.dry_run { newest.version } else { self.expire(&newest, floor)? };
@@ -131,7 +129,7 @@ impl Store {
         let readable = readable(inner, durable, floor)?;
         let mut pinned = BTreeMap::new();
         for (version, who) in pins.versions.range(..floor).filter(|(version, _)| !tagged(version)) {
-            refs::of_state(inner.log.expired_or_not(*version)?.as_ref(), |file| {
+            refs::of_state(inner.log.state_at(*version)?.as_ref(), |file| {
                 pinned.entry(file.path()).or_insert_with(|| format!("version {version} is being read by {who}"));
             });
         }
@@ -203,10 +201,10 @@ fn list(inner: &Inner) -> Result<Vec<Listed>> {
 fn readable(inner: &Inner, durable: u64, floor: u64) -> Result<BTreeSet<String>> {
     let newest = inner.log.newest()?;
     let mut files = BTreeSet::new();
-    let durable = inner.log.expired_or_not(durable)?;
+    let durable = inner.log.state_at(durable)?;
     let tags = durable.tags.values().chain(newest.tags.values()).filter(|&&version| version < floor);
     for version in tags.copied().chain([floor]).collect::<BTreeSet<_>>() {
-        refs::of_state(inner.log.expired_or_not(version)?.as_ref(), |file| drop(files.insert(file.path())));
+        refs::of_state(inner.log.state_at(version)?.as_ref(), |file| drop(files.insert(file.path())));
     }
     let mut next = floor + 1;
     while next <= newest.version {
