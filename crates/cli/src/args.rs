@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum, value_parser};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 use hyperslab::Durability;
 
 use crate::output::Format;
@@ -17,17 +17,21 @@ Examples:
   hyperslab demo.slab -f load.sql -c 'SELECT count(*) FROM embeddings'
   hyperslab -c \"COPY (SELECT * FROM 'a.npy') TO 'a.parquet'\"
   echo 'SELECT 1;' | hyperslab
+  hyperslab check demo.slab                    look for damage
 
 With neither -c nor -f, statements are read from the terminal, or from standard input when that is a pipe or a
 file. Results go to standard output, everything else to standard error. In the shell, .help lists its commands.
 
-Exit status: 0; 1 when a statement failed or the store could not be opened; 2 for a wrong command line; 130 after
+Exit status: 0; 1 when a statement failed, the store could not be opened, or check found a loss; 2 for a wrong command line; 130 after
 Ctrl-C in a script.";
 
 /// The command line as clap sees it.
 #[derive(Debug, Parser)]
-#[command(name = "hyperslab", version, about = "An array store that you query with SQL.", after_help = EXAMPLES, max_term_width = 120)]
+#[command(name = "hyperslab", version, about = "An array store that you query with SQL.", after_help = EXAMPLES, max_term_width = 120, args_conflicts_with_subcommands = true)]
 struct Args {
+    #[command(subcommand)]
+    job: Option<Job>,
+
     /// The store's folder, created if there is none. Without it (or with `:memory:`), an empty store in memory that is
     /// gone when the program ends
     #[arg(value_name = "STORE")]
@@ -70,9 +74,43 @@ struct Args {
     #[arg(long, value_enum, default_value_t = DurabilityArg::Full)]
     durability: DurabilityArg,
 
+    /// A further directory for the shards of a store that is created, perhaps on another disk. May be given several
+    /// times. Of a store that exists: where its directories are now, in the same order, if they were moved
+    #[arg(long = "dir", value_name = "PATH")]
+    dirs: Vec<PathBuf>,
+
+    /// Compare every file with its checksum before it is read for the first time
+    #[arg(long)]
+    verify: bool,
+
     /// Rows that the formats table, box and markdown print on a terminal, or `all`
     #[arg(long, value_name = "N", default_value = "1000", value_parser = parse_rows)]
     max_rows: RowLimit,
+}
+
+/// What the program does instead of running statements.
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum Job {
+    /// Look for damage in a store, also one that cannot be opened: the whole log, and every file that a version needs.
+    /// Prints what was found, with what can be saved; the exit status is 1 if anything is lost
+    Check(CheckArgs),
+}
+
+/// `hyperslab check`.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// The store's folder
+    #[arg(value_name = "STORE")]
+    pub(crate) store: PathBuf,
+
+    /// Look at names, lengths and headers only: read no values
+    #[arg(long)]
+    pub(crate) quick: bool,
+
+    /// Move a damaged end of the log aside, into a folder `_log/damaged-…`, so that the store opens at its last whole
+    /// version. Nothing is removed
+    #[arg(long)]
+    pub(crate) repair: bool,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -123,6 +161,8 @@ pub(crate) enum Input {
 /// What was asked for.
 #[derive(Debug)]
 pub(crate) struct Options {
+    /// Done instead of everything else.
+    pub(crate) job: Option<Job>,
     pub(crate) open: OpenArgs,
     /// What to run, in order; none: interactive, or standard input.
     pub(crate) inputs: Vec<Input>,
@@ -141,6 +181,8 @@ pub(crate) struct OpenArgs {
     pub(crate) durability: Durability,
     pub(crate) threads: Option<usize>,
     pub(crate) memory_limit: Option<usize>,
+    pub(crate) dirs: Vec<PathBuf>,
+    pub(crate) verify: bool,
 }
 
 impl Options {
@@ -167,12 +209,15 @@ impl Options {
             DurabilityArg::Os => Durability::Os,
         };
         Ok(Self {
+            job: args.job,
             open: OpenArgs {
                 store,
                 read_only: args.read_only,
                 durability,
                 threads: args.threads.map(usize::from),
                 memory_limit: args.memory_limit,
+                dirs: args.dirs,
+                verify: args.verify,
             },
             inputs,
             format: args.format,
@@ -212,6 +257,17 @@ mod tests {
         let expected = [Input::Command("a".into()), Input::File("b".into()), Input::Command("c".into()), Input::Stdin];
         assert_eq!(options.inputs, expected);
         assert_eq!(options.open.store, Some("x.slab".into()));
+    }
+
+    #[test]
+    fn check_is_a_job() {
+        let options = Options::parse(&["hyperslab", "check", "x.slab", "--quick"]).unwrap();
+        assert!(matches!(options.job, Some(Job::Check(CheckArgs { quick: true, repair: false, .. }))));
+        assert!(Options::parse(&["hyperslab", "check"]).is_err());
+        assert!(Options::parse(&["hyperslab", "-c", "a", "check", "x.slab"]).is_err());
+        let options = Options::parse(&["hyperslab", "x.slab", "--dir", "a", "--dir", "b", "--verify"]).unwrap();
+        assert_eq!((options.open.dirs.len(), options.open.verify, options.job.is_none()), (2, true, true));
+        assert_eq!(Options::parse(&["hyperslab", "./check"]).unwrap().open.store, Some("./check".into()));
     }
 
     #[test]

@@ -160,7 +160,7 @@ fn open(app: &mut App, arguments: &[String]) -> Done {
     if store.is_none() && app.open.read_only {
         return error("--read-only needs a folder: a store in memory starts empty");
     }
-    let open = crate::args::OpenArgs { store, ..app.open.clone() };
+    let open = crate::args::OpenArgs { store, dirs: Vec::new(), ..app.open.clone() };
     let session = open_session(&open).map_err(Failure::Error)?;
     app.warn_of_transaction();
     app.session = session;

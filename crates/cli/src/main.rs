@@ -1,6 +1,7 @@
 //! The Hyperslab shell: the binary `hyperslab`.
 
 mod args;
+mod check;
 mod complete;
 mod dot;
 mod error;
@@ -14,11 +15,11 @@ mod shell;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
-use args::{Input, Options};
+use args::{Input, Job, Options};
 use run::{App, Failure, Settings, open_session, report};
 
 /// Exit status after a statement that failed.
-const FAILED: u8 = 1;
+pub(crate) const FAILED: u8 = 1;
 /// Exit status after Ctrl-C in a script.
 pub(crate) const INTERRUPTED: u8 = 130;
 
@@ -27,6 +28,9 @@ const STACK: usize = 64 << 20;
 
 fn main() -> ExitCode {
     let options = Options::from_command_line();
+    if let Some(Job::Check(check)) = &options.job {
+        return check::run(check);
+    }
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.enable_all().thread_stack_size(STACK);
     // One more than a query's partitions: a query that was cancelled and has not noticed yet may hold those.

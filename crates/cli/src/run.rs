@@ -97,6 +97,8 @@ pub(crate) fn open_session(open: &OpenArgs) -> Result<Session, String> {
                 read_only: open.read_only,
                 create: !open.read_only,
                 durability: open.durability,
+                dirs: open.dirs.clone(),
+                verify: open.verify,
                 ..OpenOptions::default()
             };
             Store::open_with(path, options).map_err(|e| e.to_string())?

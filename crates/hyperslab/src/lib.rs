@@ -5,5 +5,6 @@ pub use hyperslab_core::{DType, Error, ErrorKind, FieldSpec, Result, Selection};
 pub use hyperslab_datafusion::{FunctionDoc, FunctionKind, Session, SessionOptions, function_docs, register};
 pub use hyperslab_store as store;
 pub use hyperslab_store::{
-    Array, ArrayName, ArrayOptions, Durability, Field, OpenOptions, Snapshot, Store, Transaction, View,
+    Array, ArrayName, ArrayOptions, CheckOptions, Durability, Field, Finding, OpenOptions, Severity, Snapshot, Store,
+    Transaction, VacuumOptions, VacuumReport, View, check,
 };

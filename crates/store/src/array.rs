@@ -182,8 +182,18 @@ impl Array {
     }
 
     fn map(&self, ranges: &[FileRange]) -> Result<Option<Buffer>> {
+        if self.store.options.verify {
+            ranges.iter().try_for_each(|range| self.verify(range)).map_err(|e| e.with("array", self.name()))?;
+        }
         let mapped = self.store.maps.get(self.store.storage.as_ref(), ranges);
         mapped.map_err(|e| e.with("array", self.name()))
+    }
+
+    /// Verifies the shard that a range belongs to.
+    fn verify(&self, range: &FileRange) -> Result<()> {
+        let shards = self.state.segments().iter().flat_map(|s| s.shards.iter().flatten());
+        let mut shards = shards.filter(|s| range.path.ends_with(&s.file) && s.path(self.state.id) == range.path);
+        shards.try_for_each(|shard| self.store.verify(shard, &range.path))
     }
 
     /// The piece of memory that holds `row` and as many rows around it as the system maps at once.

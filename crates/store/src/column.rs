@@ -105,6 +105,7 @@ impl Column<'_> {
         let path = shard.path(self.array);
         match shard.kind {
             Kind::Raw => {
+                self.store.verify(shard, &path)?;
                 let range = FileRange { path, offset: shard.offset, len: shard.bytes };
                 let map = self.store.maps.get(self.store.storage.as_ref(), std::slice::from_ref(&range))?;
                 let map = map.ok_or_else(|| Error::corrupt(format!("{} cannot be mapped", range.path)))?;

@@ -41,6 +41,7 @@ mod state;
 mod storage;
 mod store;
 mod transaction;
+mod verify;
 mod view;
 mod writer;
 

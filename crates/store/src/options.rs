@@ -34,6 +34,9 @@ pub struct OpenOptions {
     pub at: Option<u64>,
     /// Rewrite in the background what commits have worn past the thresholds of `docs/file-format.md`.
     pub auto_compact: bool,
+    /// Compare each shard's values with its checksum before the first of them are read through this handle. A byte that
+    /// the disk changed is an error then, not a value; the first read of a shard reads all of it.
+    pub verify: bool,
 }
 
 impl Default for OpenOptions {
@@ -46,6 +49,7 @@ impl Default for OpenOptions {
             dirs: Vec::new(),
             at: None,
             auto_compact: true,
+            verify: false,
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::runs::Maps;
 use crate::state::State;
 use crate::storage::{LocalStorage, MemoryStorage};
 use crate::transaction::now;
+use crate::verify::Verified;
 use crate::{OpenOptions, Snapshot, Storage, Transaction};
 
 /// A store: a folder, or memory. Cheap to clone; clones are the same store. Any number of threads may use it.
@@ -51,6 +52,7 @@ pub(crate) struct Inner {
     pub maps: Maps,
     /// What was decompressed.
     pub frames: Frames,
+    pub verified: Verified,
     /// What keeps VACUUM off.
     pub pins: Arc<Pins>,
     /// Optimizes by itself.
@@ -112,9 +114,10 @@ impl Store {
         let options = OpenOptions { read_only: options.read_only || options.at.is_some(), ..options };
         let in_place = file.in_place && storage.in_place();
         let pins = Pins::new(storage.clone(), !(options.read_only || storage.read_only()));
-        let (maps, frames, poisoned) = (Maps::default(), Frames::default(), AtomicBool::new(false));
+        let (maps, frames, verified) = (Maps::default(), Frames::default(), Verified::default());
+        let poisoned = AtomicBool::new(false);
         let compaction = Compaction::default();
-        let inner = Inner { in_place, dirs, storage, options, log, maps, frames, pins, compaction, poisoned };
+        let inner = Inner { in_place, dirs, storage, options, log, maps, frames, verified, pins, compaction, poisoned };
         let inner = Arc::new(inner);
         Ok(Self { _closing: Some(Arc::new(Closing(inner.clone()))), inner })
     }

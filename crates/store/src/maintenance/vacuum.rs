@@ -204,13 +204,17 @@ fn readable(inner: &Inner, durable: u64, floor: u64) -> Result<BTreeSet<String>>
     let durable = inner.log.state_at(durable)?;
     let tags = durable.tags.values().chain(newest.tags.values()).filter(|&&version| version < floor);
     for version in tags.copied().chain([floor]).collect::<BTreeSet<_>>() {
-        refs::of_state(inner.log.state_at(version)?.as_ref(), |file| drop(files.insert(file.path())));
+        refs::of_state(inner.log.state_at(version)?.as_ref(), |file| {
+            files.insert(file.path());
+        });
     }
     let mut next = floor + 1;
     while next <= newest.version {
         let last = newest.version.min(next + ENTRIES - 1);
         for action in inner.log.entries(next..=last)?.iter().flat_map(|entry| &entry.actions) {
-            refs::of_action(action, |file| drop(files.insert(file.path())));
+            refs::of_action(action, |file| {
+                files.insert(file.path());
+            });
         }
         next = last + 1;
     }

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use hyperslab_store::{CheckOptions, Finding, Severity, Store, check};
+use hyperslab_core::ErrorKind;
+use hyperslab_store::{CheckOptions, Finding, OpenOptions, Severity, Store, check};
 
 use crate::common::*;
 
@@ -149,6 +150,36 @@ fn a_flipped_byte_of_values() {
     bytes.extend_from_slice(b"torn append");
     std::fs::write(&file, bytes).unwrap();
     assert_eq!(found(&path), []);
+}
+
+#[test]
+fn a_verifying_read_finds_a_flipped_byte() {
+    let (_folder, path) = store(5);
+    let verifying = || Store::open_with(&path, OpenOptions { verify: true, ..OpenOptions::default() }).unwrap();
+    let read = |store: &Store, name: &str| store.snapshot()?.array(name)?.field("value")?.view::<f32>().map(drop);
+    read(&verifying(), "a").unwrap();
+    read(&verifying(), "b").unwrap();
+    let (a, b) = (shards(&path, "a")[0].clone(), shards(&path, "b")[1].clone());
+    flip(&a, 4096 + 17 * 8 + 2);
+    flip(&b, 4096 + 100 * 8);
+    // Who does not ask for it is not told.
+    read(&Store::open(&path).unwrap(), "a").unwrap();
+    let store = verifying();
+    for (name, file) in [("a", &a), ("b", &b), ("a", &a)] {
+        let error = read(&store, name).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        let file = file.file_name().unwrap().to_string_lossy().into_owned();
+        assert!(error.to_string().contains(&file) && error.to_string().contains("checksum"), "{error}");
+    }
+    // So is who reads a few rows.
+    let b = array(&store, "b");
+    assert!(b.field("value").unwrap().rows::<f32>(600..601).is_err());
+    // Once verified, a shard is not read again.
+    let (_folder, path) = self::store(5);
+    let store = Store::open_with(&path, OpenOptions { verify: true, ..OpenOptions::default() }).unwrap();
+    read(&store, "a").unwrap();
+    flip(&shards(&path, "a")[0], 4096 + 17 * 8 + 2);
+    read(&store, "a").unwrap();
 }
 
 #[test]
