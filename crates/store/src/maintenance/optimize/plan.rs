@@ -42,7 +42,7 @@ pub(crate) fn is_due(array: &ArrayState) -> bool {
 /// The groups to rewrite, of the segments in `todo`.
 pub(crate) fn groups(array: &ArrayState, scope: Scope, todo: &BTreeSet<u32>) -> Vec<Group> {
     let capacity = segment::capacity(array.fields(), array.options.shard_bytes);
-    let worn = worn(array, scope);
+    let worn = worn(array, scope, capacity);
     let mergeable = mergeable(array, scope, capacity);
     let mut groups = Vec::new();
     let (mut start, mut rows) = (0, 0);
@@ -68,13 +68,16 @@ pub(crate) fn groups(array: &ArrayState, scope: Scope, todo: &BTreeSet<u32>) -> 
 }
 
 /// Which segments are rewritten whatever their neighbours are.
-fn worn(array: &ArrayState, scope: Scope) -> Vec<bool> {
+fn worn(array: &ArrayState, scope: Scope, capacity: u64) -> Vec<bool> {
     let patched = patched(array);
     let heavy = match scope {
         Scope::Asked { .. } => BTreeSet::new(),
         Scope::Automatic => patched_often(array),
     };
     let is_worn = |(index, segment): (usize, &std::sync::Arc<Segment>)| {
+        if scope != (Scope::Asked { full: true }) && is_hollow(array, segment, capacity) {
+            return false;
+        }
         let (deleted, patched) = (segment.rows - segment.live(), patched.get(&segment.id).copied().unwrap_or(0));
         match scope {
             Scope::Asked { full: true } => true,
@@ -152,6 +155,14 @@ fn patched_often(array: &ArrayState) -> BTreeSet<u32> {
         }
     }
     often
+}
+
+/// Whether it stands for more rows than a written segment has, of which a field has none in files: an array that was
+/// resized. Writing them would make a large array of what is next to nothing.
+fn is_hollow(array: &ArrayState, segment: &Segment, capacity: u64) -> bool {
+    let none =
+        segment.shards.iter().zip(array.fields()).any(|(shards, field)| shards.is_empty() && field.row_bytes() > 0);
+    none && segment.rows > capacity
 }
 
 /// Bytes of values of a segment, uncompressed.
