@@ -109,6 +109,22 @@ const CASES: &[Case] = &[
         step: |store| store.optimize("a", &OptimizeOptions::default()).map(drop),
     },
     Case {
+        name: "optimize: patches are folded, deleted rows dropped",
+        in_place: true,
+        setup: |store| {
+            create(store, "a", 4096, 3000);
+            for n in 0..3 {
+                let mut tx = store.begin().unwrap();
+                let positions: Vec<i64> = (n..2500).step_by(7).collect();
+                let new = Array2::from_shape_fn((positions.len(), 2), |(i, j)| (i * 3 + j) as f32);
+                tx.replace_ndarray("a", "value", &positions, &new).unwrap();
+                tx.delete("a", &[n, 100 * n, 2000 + n]).unwrap();
+                tx.commit().unwrap();
+            }
+        },
+        step: |store| store.optimize("a", &OptimizeOptions::default()).map(drop),
+    },
+    Case {
         name: "optimize: everything is compressed, the growing segment included",
         in_place: true,
         setup: |store| {

@@ -264,3 +264,190 @@ fn compaction_that_fails_is_tried_again_and_disturbs_nobody() {
     optimize(&store, "a");
     assert_eq!(values(&array(&store, "a")), expected(650));
 }
+
+/// What an array should hold, changed beside it.
+#[derive(Clone)]
+struct Model(Vec<[f32; 2]>);
+
+impl Model {
+    fn new(n: usize) -> Self {
+        Self(rows(0, n).rows().into_iter().map(|row| [row[0], row[1]]).collect())
+    }
+
+    fn values(&self) -> Vec<f32> {
+        self.0.iter().flatten().copied().collect()
+    }
+
+    /// Replaces rows by ones that say who they are.
+    fn replace(&mut self, store: &Store, positions: &[i64], mark: f32) -> hyperslab_core::Result<()> {
+        let new = ndarray::Array2::from_shape_fn((positions.len(), 2), |(i, j)| mark + (i * 2 + j) as f32 / 1024.0);
+        let mut tx = store.begin()?;
+        tx.replace_ndarray("a", "value", positions, &new)?;
+        tx.commit()?;
+        for (i, &position) in positions.iter().enumerate() {
+            self.0[position as usize] = [new[[i, 0]], new[[i, 1]]];
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, store: &Store, positions: &[i64]) -> hyperslab_core::Result<()> {
+        let mut tx = store.begin()?;
+        tx.delete("a", positions)?;
+        tx.commit()?;
+        let mut gone = positions.to_vec();
+        gone.sort_unstable();
+        gone.dedup();
+        for position in gone.into_iter().rev() {
+            self.0.remove(position as usize);
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn patches_and_deleted_rows_go_into_the_shards() {
+    for (in_place, codec) in [(false, Codec::None), (true, Codec::None), (true, Codec::Zstd(1))] {
+        let storage = Arc::new(FaultStorage::new(Arc::new(MemoryStorage::new())).unwrap().with_in_place(in_place));
+        let store = on(&storage, Durability::Os);
+        let mut tx = store.begin().unwrap();
+        tx.create("a", fields(), ArrayOptions { shard_bytes: 1 << 17, codec, ..ArrayOptions::default() }).unwrap();
+        tx.append_ndarray("a", &rows(0, 90_000)).unwrap();
+        tx.commit().unwrap();
+        let mut model = Model::new(90_000);
+        model.replace(&store, &[5, 5, 70_000, 3], 0.5).unwrap();
+        model.replace(&store, &[70_000, 89_999], 7.5).unwrap();
+        model.delete(&store, &[0, 10, 20, 70_001, 89_999]).unwrap();
+        let scattered: Vec<i64> = (0..80_000).step_by(37).collect();
+        model.replace(&store, &scattered, 11.5).unwrap();
+        model.delete(&store, &scattered[..1500]).unwrap();
+        let before = store.snapshot().unwrap();
+        let older = values(&before.array("a").unwrap());
+        assert_eq!(older, model.values());
+
+        let report = optimize(&store, "a");
+        assert_eq!(report.rows_dropped, 1505);
+        // Of the replaced rows: those that are left of the scattered ones, and the few before that are not among them.
+        let first = [3 - 1, 5 - 1, 70_000 - 3].iter().filter(|row| **row % 37 != 0).count();
+        assert_eq!(report.rows_folded, (scattered.len() - 1500 + first) as u64);
+        assert_eq!(values(&array(&store, "a")), model.values());
+        assert_eq!(array(&store, "a").rows() as usize, model.0.len());
+        // History, and who had it open.
+        assert_eq!(values(&before.array("a").unwrap()), older);
+        assert_eq!(values(&store.at(before.version()).unwrap().array("a").unwrap()), older);
+        assert_eq!(values(&store.at(1).unwrap().array("a").unwrap()), expected(90_000));
+        // Nothing is left to fold, and what comes after is found.
+        assert_eq!(optimize(&store, "a").segments_before, 0);
+        model.replace(&store, &[0, 44_000], 3.5).unwrap();
+        model.delete(&store, &[1]).unwrap();
+        assert_eq!(values(&array(&store, "a")), model.values());
+        let reopened = on(&storage, Durability::Os);
+        assert_eq!(values(&array(&reopened, "a")), model.values());
+        let report = reopened.optimize("a", &OptimizeOptions::default()).unwrap();
+        assert_eq!((report.rows_dropped, report.rows_folded), (1, 2));
+        assert_eq!(values(&array(&reopened, "a")), model.values());
+    }
+}
+
+#[test]
+fn an_edit_that_began_before_finds_its_rows_after() {
+    let store = memory();
+    create(&store, "a", 4096, 5000);
+    let mut model = Model::new(5000);
+    model.delete(&store, &(0..1000).step_by(3).collect::<Vec<_>>()).unwrap();
+    let mut tx = store.begin().unwrap();
+    let new = ndarray::array![[-1.0_f32, -2.0], [-3.0, -4.0]];
+    tx.replace_ndarray("a", "value", &[17, 4000], &new).unwrap();
+    tx.delete("a", &[18, 4001]).unwrap();
+    let report = store.optimize("a", &OptimizeOptions { full: true }).unwrap();
+    assert!(report.rows_dropped > 0);
+    tx.commit().unwrap();
+    model.0[17] = [-1.0, -2.0];
+    model.0[4000] = [-3.0, -4.0];
+    model.0.remove(4001);
+    model.0.remove(18);
+    assert_eq!(values(&array(&store, "a")), model.values());
+}
+
+#[test]
+fn edits_meanwhile_are_never_lost() {
+    let storage = Arc::new(FaultStorage::new(Arc::new(MemoryStorage::new())).unwrap().with_in_place(true));
+    let store = on(&storage, Durability::Os);
+    create(&store, "a", 4096, 20_000);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let model = std::thread::scope(|scope| {
+        let editor = scope.spawn(|| {
+            let (other, mut model) = (on(&storage, Durability::Os), Model::new(20_000));
+            for n in 0..150_usize {
+                let rows = model.0.len();
+                let positions: Vec<i64> = (0..1 + n % 5).map(|i| ((n * 7919 + i * 104_729) % rows) as i64).collect();
+                let mut attempts = 0;
+                loop {
+                    let mut next = model.clone();
+                    let edited = match n % 3 {
+                        0 => next.delete(&other, &positions),
+                        _ => next.replace(&other, &positions, n as f32),
+                    };
+                    match edited {
+                        Ok(()) => {
+                            model = next;
+                            break;
+                        }
+                        Err(e) => assert!(e.kind() == ErrorKind::Conflict && attempts < 50, "{e}"),
+                    }
+                    attempts += 1;
+                }
+                assert_eq!(array(&other, "a").rows() as usize, model.0.len());
+            }
+            done.store(true, std::sync::atomic::Ordering::Release);
+            model
+        });
+        while !done.load(std::sync::atomic::Ordering::Acquire) {
+            if let Err(e) = store.optimize("a", &OptimizeOptions::default()) {
+                assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
+            }
+        }
+        editor.join().unwrap()
+    });
+    assert_eq!(values(&array(&store, "a")), model.values());
+    optimize(&store, "a");
+    assert_eq!(values(&array(&on(&storage, Durability::Os), "a")), model.values());
+}
+
+#[test]
+fn worn_segments_are_rewritten_by_themselves() {
+    let storage = Arc::new(MemoryStorage::new());
+    let store = Store::on(storage, OpenOptions { auto_compact: true, ..options(Durability::Os) }).unwrap();
+    create(&store, "a", 1 << 20, 300_000); // 2.4 MB
+    let mut model = Model::new(300_000);
+    let segments = array(&store, "a").info().unwrap().segments;
+    // Below the thresholds nothing happens.
+    model.delete(&store, &(0..30_000).collect::<Vec<_>>()).unwrap();
+    store.wait_for_compaction();
+    assert_eq!(store.snapshot().unwrap().version(), 2);
+    model.delete(&store, &(0..60_000).collect::<Vec<_>>()).unwrap();
+    store.wait_for_compaction();
+    let version = store.snapshot().unwrap().version();
+    assert!(version > 3, "{version}");
+    assert_eq!(values(&array(&store, "a")), model.values());
+    assert_eq!(optimize(&store, "a").rows_dropped, 0);
+    model.replace(&store, &(0..40_000).collect::<Vec<_>>(), 9.5).unwrap();
+    store.wait_for_compaction();
+    assert_eq!(optimize(&store, "a").rows_folded, 0);
+    assert_eq!(values(&array(&store, "a")), model.values());
+    assert!(array(&store, "a").info().unwrap().segments <= segments);
+}
+
+#[test]
+fn many_patches_of_a_small_array_are_folded_by_themselves() {
+    let storage = Arc::new(MemoryStorage::new());
+    let store = Store::on(storage, OpenOptions { auto_compact: true, ..options(Durability::Os) }).unwrap();
+    create(&store, "a", 1 << 20, 1000);
+    let mut model = Model::new(1000);
+    // Every commit makes a patch segment, as files do not grow here.
+    for n in 0..200 {
+        model.replace(&store, &[n, 999 - n], n as f32).unwrap();
+    }
+    store.wait_for_compaction();
+    assert!(array(&store, "a").info().unwrap().shards < 200);
+    assert_eq!(values(&array(&store, "a")), model.values());
+}
