@@ -451,3 +451,26 @@ fn many_patches_of_a_small_array_are_folded_by_themselves() {
     assert!(array(&store, "a").info().unwrap().shards < 200);
     assert_eq!(values(&array(&store, "a")), model.values());
 }
+
+#[test]
+fn what_is_deleted_altogether_and_what_was_only_resized() {
+    let store = memory();
+    create(&store, "a", 4096, 3000);
+    let mut tx = store.begin().unwrap();
+    tx.delete("a", &(0..3000).collect::<Vec<_>>()).unwrap();
+    tx.commit().unwrap();
+    let report = optimize(&store, "a");
+    assert_eq!((report.segments_after, report.rows_dropped), (0, 3000));
+    assert_eq!(array(&store, "a").rows(), 0);
+    // A million rows that nobody wrote: an edit of one of them does not make files of the others.
+    let mut tx = store.begin().unwrap();
+    tx.resize("a", 1_000_000).unwrap();
+    tx.replace_ndarray("a", "value", &[77], &ndarray::array![[1.0_f32, 2.0]]).unwrap();
+    tx.commit().unwrap();
+    let report = optimize(&store, "a");
+    assert_eq!(report.segments_before, 0, "{report:?}");
+    let taken = array(&store, "a").field("value").unwrap().rows::<f32>(76..79).unwrap().as_slice().to_vec();
+    assert_eq!(taken, [0.0, 0.0, 1.0, 2.0, 0.0, 0.0]);
+    append(&store, "a", 0, 10);
+    assert_eq!(array(&store, "a").rows(), 1_000_010);
+}
