@@ -205,6 +205,29 @@ fn exit_codes_and_streams() {
 }
 
 #[test]
+fn a_transaction_goes_through_a_script_and_is_rolled_back_at_its_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    std::fs::write(at.join("begin.sql"), "BEGIN;\nINSERT INTO t VALUES (2);\n").unwrap();
+    std::fs::write(at.join("commit.sql"), "INSERT INTO t VALUES (3);\nCOMMIT;\n").unwrap();
+    ok(at, &["a.slab", "-c", "CREATE TABLE t AS SELECT 1 AS n"]);
+    // Without COMMIT, nothing stays, and standard error says so.
+    let left = run(at, &["a.slab", "--format", "csv", "-f", "begin.sql", "-c", "SELECT sum(n) AS s FROM t"]);
+    assert_eq!(left.code, 0, "{left:?}");
+    assert!(left.out.ends_with("s\n3\n"), "{left:?}");
+    assert!(left.err.contains("warning: the open transaction was rolled back without COMMIT"), "{left:?}");
+    assert_eq!(ok(at, &["a.slab", "--format", "csv", "-c", "SELECT sum(n) AS s FROM t"]), "s\n1\n");
+    // It spans -f and -c, and a statement that fails in between leaves it as it was.
+    let failing = "INSERT INTO t SELECT 1 / (n - 1) FROM t";
+    let arguments = ["a.slab", "--keep-going", "-f", "begin.sql", "-c", failing, "-f", "commit.sql"];
+    let kept = run(at, &arguments);
+    assert!(kept.code == 1 && kept.err.contains("Divide by zero") && !kept.err.contains("warning"), "{kept:?}");
+    assert_eq!(ok(at, &["a.slab", "--format", "csv", "-c", "SELECT sum(n) AS s FROM t"]), "s\n6\n");
+    let none = run(at, &["a.slab", "-c", "COMMIT"]);
+    assert!(none.code == 1 && none.err.contains("no transaction is open"), "{none:?}");
+}
+
+#[test]
 fn read_only_refuses_every_change() {
     let folder = workplace();
     let at = folder.path();

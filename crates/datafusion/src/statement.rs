@@ -138,6 +138,9 @@ fn is_ours(sql: &Sql) -> bool {
             | Sql::Delete(_)
             | Sql::Merge(_)
             | Sql::Truncate(_)
+            | Sql::StartTransaction { .. }
+            | Sql::Commit { .. }
+            | Sql::Rollback { .. }
             | Sql::CreateTable(_)
             | Sql::Drop { .. }
             | Sql::AlterTable(_)

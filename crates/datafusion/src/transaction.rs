@@ -181,17 +181,17 @@ impl OpenTransaction {
         }
     }
 
-    /// Takes it back: changed, or as it was.
-    fn put_back(&self, number: u64, work: Work, changed: bool) {
+    /// Takes it back: changed, or as it was. False if it was rolled back in between.
+    fn put_back(&self, number: u64, work: Work, changed: bool) -> bool {
         let mut slot = self.slot();
         let current = slot.begun == number;
-        if let Some(open) = slot.open.as_mut().filter(|_| current) {
-            open.work = work;
-            if changed {
-                open.changes += 1;
-                open.seen = None;
-            }
+        let Some(open) = slot.open.as_mut().filter(|_| current) else { return false };
+        open.work = work;
+        if changed {
+            open.changes += 1;
+            open.seen = None;
         }
+        true
     }
 }
 
@@ -284,7 +284,9 @@ impl Writer {
     pub(crate) async fn finish(mut self) -> Result<Option<u64>> {
         let Some(tx) = self.tx.take() else { return Ok(None) };
         if let Some((session, number, _)) = self.session.take() {
-            session.put_back(number, Work::Idle(tx), true);
+            if !session.put_back(number, Work::Idle(tx), true) {
+                return exec_err!("the transaction was rolled back while this statement was writing; nothing was kept");
+            }
             return Ok(None);
         }
         // Away from the runtime's threads: it syncs files and may wait for another writer.
@@ -305,3 +307,6 @@ impl Drop for Writer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
