@@ -38,6 +38,11 @@ pub struct ArrayInfo {
     pub fields: Vec<FieldSpec>,
     /// Live rows.
     pub rows: u64,
+    /// Rows that are deleted and still in files, until OPTIMIZE leaves them out.
+    pub deleted_rows: u64,
+    /// Replaced values that stand beside their rows, until OPTIMIZE folds them in: of each field, one for every time that
+    /// a row was replaced.
+    pub patches: u64,
     /// Bytes of values, uncompressed.
     pub logical_bytes: u64,
     /// Bytes of its shard files.
@@ -144,6 +149,8 @@ impl Array {
             name: self.name().clone(),
             fields: self.fields().to_vec(),
             rows: self.rows(),
+            deleted_rows: state.segments().iter().map(|s| s.deleted.rows()).sum(),
+            patches: (0..self.fields().len()).flat_map(|f| state.patches(f)).map(|p| p.rows.rows).sum(),
             logical_bytes: self.rows().saturating_mul(row_bytes),
             disk_bytes: field_disk_bytes.iter().sum(),
             codecs: state.codecs().to_vec(),

@@ -1,11 +1,14 @@
 //! Reading: views, runs, gathers, slices, batches.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float32Type;
 use hyperslab_core::{ArraySource, DType, ErrorKind, FieldSpec, Selection, arrow};
 use hyperslab_store::{Array, ArrayOptions, Durability, LocalStorage, MemoryStorage, Store};
+
+use ndarray::Array2;
 
 use crate::common::*;
 
@@ -183,4 +186,125 @@ fn an_array_without_rows_can_be_read() {
     assert_eq!(a.read(0, 0..0).unwrap().array.len(), 0);
     assert!(a.field("value").unwrap().batches(10).next().is_none());
     assert_eq!(a.info().unwrap().segments, 0);
+}
+
+/// An array of two floats a row, and what it must hold.
+struct Edited {
+    store: Store,
+    model: Vec<[f32; 2]>,
+}
+
+impl Edited {
+    fn new(store: Store, rows: usize) -> Self {
+        create(&store, "a", 1 << 20, rows);
+        Self { store, model: expected(rows).chunks(2).map(|row| [row[0], row[1]]).collect() }
+    }
+
+    fn replace(&mut self, rows: &[usize], value: f32) {
+        let values = Array2::from_shape_fn((rows.len(), 2), |(i, j)| value + i as f32 + j as f32 / 2.0);
+        let mut tx = self.store.begin().unwrap();
+        let at: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+        tx.replace_ndarray("a", "value", &at, &values).unwrap();
+        tx.commit().unwrap();
+        for (i, &row) in rows.iter().enumerate() {
+            self.model[row] = [values[(i, 0)], values[(i, 1)]];
+        }
+    }
+
+    fn delete(&mut self, rows: &BTreeSet<usize>) {
+        let mut tx = self.store.begin().unwrap();
+        let at: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+        assert_eq!(tx.delete("a", &at).unwrap(), rows.len() as u64);
+        tx.commit().unwrap();
+        let mut row = 0..;
+        self.model.retain(|_| !rows.contains(&row.next().unwrap()));
+    }
+
+    fn check(&self, store: &Store) {
+        let a = array(store, "a");
+        let n = self.model.len();
+        assert_eq!((a.rows(), values(&a)), (n as u64, self.model.concat()));
+        let (mut row, mut found) = (0, Vec::new());
+        while row < a.rows() {
+            let end = a.run_end(0, row);
+            let (run, copied) = read(&a, row..end);
+            assert!(copied <= 512 << 10, "{copied} bytes of rows {row}..{end} were copied");
+            found.extend(run);
+            row = end;
+        }
+        assert_eq!(found, self.model.concat());
+        let wanted: Vec<usize> = (0..n).step_by(97).rev().chain([0, n - 1]).collect();
+        let taken = a.take(0, &wanted.iter().map(|&row| row as u64).collect::<Vec<_>>()).unwrap().array;
+        let taken = taken.as_fixed_size_list().values().as_primitive::<Float32Type>().values().to_vec();
+        assert_eq!(taken, wanted.iter().flat_map(|&row| self.model[row]).collect::<Vec<_>>());
+        let slice = a.field("value").unwrap().slice::<f32>(&Selection::parse("5::7, 1").unwrap()).unwrap();
+        let column: Vec<f32> = self.model.iter().skip(5).step_by(7).map(|row| row[1]).collect();
+        assert_eq!(slice.into_raw_vec_and_offset().0, column);
+    }
+}
+
+#[test]
+fn edited_rows_are_read_in_every_way() {
+    let (folder, stores) = stores();
+    let rows = 40_000;
+    for (n, store) in stores.into_iter().enumerate() {
+        let mut edited = Edited::new(store, rows);
+        let mut random = Random(n as u64);
+        edited.replace(&[7], -1.0);
+        edited.replace(
+            &(0..300).map(|_| random.below(rows)).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>(),
+            0.5,
+        );
+        edited.check(&edited.store);
+        edited.delete(&(0..300).map(|_| random.below(rows)).collect());
+        edited.delete(&(1000..1500).collect());
+        edited.replace(&(900..1100).collect::<Vec<_>>(), -1000.0);
+        edited.check(&edited.store);
+        let info = array(&edited.store, "a").info().unwrap();
+        assert_eq!((info.rows, info.deleted_rows), (edited.model.len() as u64, (rows - edited.model.len()) as u64));
+        assert!(info.patches > 400, "{}", info.patches);
+        // So many that they go to a file.
+        edited.delete(&(0..30_000).step_by(11).collect());
+        edited.check(&edited.store);
+        if n == 0 {
+            edited.check(&in_folder(folder.path()));
+        }
+    }
+}
+
+#[test]
+fn rows_apart_from_edits_stay_views() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut edited = Edited::new(in_folder(folder.path()), 100_000);
+    edited.replace(&[50_000], -1.0);
+    edited.delete(&BTreeSet::from([60_000]));
+    let a = array(&edited.store, "a");
+    assert_eq!(read(&a, 0..50_000).1, 0);
+    assert_eq!(read(&a, 50_001..60_000).1, 0);
+    assert_eq!(read(&a, 60_000..a.rows()).1, 0);
+    assert!(a.field("value").unwrap().rows::<f32>(0..50_000).unwrap().is_view());
+    assert!(!a.field("value").unwrap().view::<f32>().unwrap().is_view());
+    assert_eq!(read(&a, 49_999..50_002).1, 24);
+    edited.check(&edited.store);
+}
+
+#[test]
+fn cells_that_shrank_and_grew_again_hold_zeros() {
+    let (_folder, stores) = stores();
+    for store in stores {
+        create(&store, "a", 1 << 20, 1000);
+        for axis in [1, 3] {
+            let mut tx = store.begin().unwrap();
+            tx.resize_cell("a", "value", &[axis]).unwrap();
+            tx.commit().unwrap();
+            let cells: Vec<f32> =
+                (0..1000).flat_map(|row| [row as f32 * 2.0, 0.0, 0.0].into_iter().take(axis)).collect();
+            assert_eq!(values(&array(&store, "a")), cells);
+        }
+        let mut tx = store.begin().unwrap();
+        tx.resize("a", 1500).unwrap();
+        tx.commit().unwrap();
+        let grown = values(&array(&store, "a"));
+        assert_eq!((grown.len(), grown[2999..].iter().sum::<f32>()), (4500, 0.0));
+    }
 }
