@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use hyperslab_core::ErrorKind;
-use hyperslab_store::{CheckOptions, Finding, OpenOptions, Severity, Store, check};
+use hyperslab_store::{ArrayOptions, CheckOptions, Codec, Finding, OpenOptions, Severity, Store, check};
 
 use crate::common::*;
 
@@ -341,4 +341,40 @@ fn a_missing_store_file_and_leftovers() {
     tx.append_ndarray("a", &rows(0, 3_000_000)).unwrap();
     assert_eq!(found(&path), []);
     drop(tx);
+}
+
+#[test]
+fn damage_of_deleted_and_compressed_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("demo.slab");
+    let store = in_folder(&path);
+    create(&store, "a", 1 << 20, 10_000);
+    let mut tx = store.begin().unwrap();
+    // More single rows than an entry holds.
+    tx.delete("a", &(0..9000).step_by(2).collect::<Vec<i64>>()).unwrap();
+    let options = ArrayOptions { codec: Codec::Zstd(3), ..ArrayOptions::default() };
+    tx.create("z", fields(), options).unwrap();
+    tx.append_ndarray("z", &rows(0, 100_000)).unwrap();
+    tx.commit().unwrap();
+    drop(store);
+    assert_eq!(found(&path), []);
+    let mut files: Vec<PathBuf> = Vec::new();
+    for array in std::fs::read_dir(path.join("arrays")).unwrap() {
+        files.extend(std::fs::read_dir(array.unwrap().path()).unwrap().map(|f| f.unwrap().path()));
+    }
+    for (suffix, array) in [(".roaring", "a"), (".npy.zst", "z")] {
+        let file = files.iter().find(|f| f.to_string_lossy().ends_with(suffix)).unwrap();
+        let whole = std::fs::read(file).unwrap();
+        let damages: [&dyn Fn(); 3] =
+            [&|| flip(file, whole.len() as u64 / 2), &|| cut(file, whole.len() as u64 - 5), &|| {
+                std::fs::remove_file(file).unwrap();
+            }];
+        for damage in damages {
+            damage();
+            let finding = one(&found(&path));
+            assert_eq!((finding.severity, finding.array.clone()), (Severity::Error, Some(array.into())), "{finding:?}");
+            assert!(ends_with(&finding.file, file) && !finding.advice.is_empty(), "{finding:?}");
+            std::fs::write(file, &whole).unwrap();
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hyperslab_core::{ArraySource, ErrorKind};
+use hyperslab_core::ErrorKind;
 use hyperslab_store::testing::{Fault, FaultStorage};
 use hyperslab_store::{
     CheckOptions, Durability, MemoryStorage, OpenOptions, Severity, Storage, Store, VacuumOptions, VacuumReport,
@@ -490,4 +490,101 @@ fn another_process_loads_for_hours() {
     finish(loader);
     assert_eq!(values(&array(&store, "a")), expected(1_200_010));
     assert_eq!(store.vacuum(&NO_GRACE).unwrap().files, []);
+}
+
+/// Nothing is written, locked or pinned by who only reads: the folder may belong to somebody else.
+#[test]
+fn a_read_only_handle_writes_nothing() {
+    let storage = Arc::new(FaultStorage::new(Arc::new(MemoryStorage::new())).unwrap());
+    let store = on(&storage, Durability::Full);
+    dropped(&store);
+    create(&store, "c", 4096, 900);
+    drop(store);
+    let before = storage.counts();
+    let options = OpenOptions { read_only: true, ..OpenOptions::default() };
+    let store = Store::on(storage.clone(), options).unwrap();
+    assert_eq!(values(&array(&store, "c")), expected(900));
+    store.check(&CheckOptions::default()).unwrap();
+    store.vacuum(&VacuumOptions { dry_run: true, ..NOW }).unwrap();
+    drop(store);
+    let counts = storage.counts() - before;
+    assert_eq!((counts.mutations(), counts.locks, counts.pins), (0, 0, 0), "{counts:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_folder_without_permission_to_write_is_read() {
+    use std::os::unix::fs::PermissionsExt;
+    fn each(path: &Path, folder_mode: u32, file_mode: u32) {
+        let all: Vec<PathBuf> = match std::fs::read_dir(path) {
+            Ok(entries) => entries.map(|entry| entry.unwrap().path()).collect(),
+            Err(_) => Vec::new(),
+        };
+        for inside in all {
+            match inside.is_dir() {
+                true => each(&inside, folder_mode, file_mode),
+                false => std::fs::set_permissions(&inside, std::fs::Permissions::from_mode(file_mode)).unwrap(),
+            }
+        }
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(folder_mode)).unwrap();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("demo.slab");
+    dropped(&in_folder(&path));
+    each(&path, 0o555, 0o444);
+    let before = std::fs::read_dir(&path).unwrap().count();
+    let options = OpenOptions { read_only: true, ..OpenOptions::default() };
+    let store = Store::open_with(&path, options).unwrap();
+    assert_eq!(values(&array(&store, "a")), expected(10));
+    assert_eq!(std::fs::read_dir(&path).unwrap().count(), before);
+    // Whoever opens it to write reads too, where it cannot be written (not by root, who can).
+    let writable = Store::open_with(&path, OpenOptions::default()).unwrap();
+    assert_eq!(values(&array(&writable, "a")), expected(10));
+    drop(writable);
+    each(&path, 0o755, 0o644);
+}
+
+#[test]
+fn files_of_edits_are_kept_and_go() {
+    let (storage, store) = memory();
+    create(&store, "a", 1 << 20, 100);
+    let mut tx = store.begin().unwrap();
+    tx.replace_ndarray("a", "value", &[3, 5], &rows(1000, 2)).unwrap();
+    tx.delete("a", &(0..90).step_by(2).collect::<Vec<i64>>()).unwrap();
+    tx.commit().unwrap();
+    let edited = values(&array(&store, "a"));
+    assert!(store.vacuum(&NO_GRACE).unwrap().files.is_empty());
+    assert_eq!(values(&array(&on(&storage, Durability::Full), "a")), edited);
+    is_clean(storage.as_ref());
+    store.optimize("a", &hyperslab_store::OptimizeOptions { full: true }).unwrap();
+    store.snapshot().unwrap();
+    assert!(!store.vacuum(&NO_GRACE).unwrap().files.is_empty());
+    assert_eq!(values(&array(&on(&storage, Durability::Full), "a")), edited);
+    assert_eq!(files(storage.as_ref()).len(), 1);
+    is_clean(storage.as_ref());
+}
+
+#[test]
+fn a_tag_keeps_its_version() {
+    let (storage, store) = memory();
+    create(&store, "a", 1 << 20, 10);
+    create(&store, "b", 4096, 900);
+    let mut tx = store.begin().unwrap();
+    tx.set_tag("kept", 2).unwrap();
+    tx.commit().unwrap();
+    drop_array(&store, "b");
+    store.snapshot().unwrap();
+    let report = store.vacuum(&NO_GRACE).unwrap();
+    assert_eq!((report.oldest, report.versions, report.files.len()), (4, 3, 0), "{report:?}");
+    is_clean(storage.as_ref());
+    assert_eq!(values(&store.at_tag("kept").unwrap().array("b").unwrap()), expected(900));
+    let error = store.at(1).unwrap_err();
+    assert!(error.kind() == ErrorKind::NotFound && error.to_string().contains("version 5 expired it"), "{error}");
+    let mut tx = store.begin().unwrap();
+    tx.drop_tag("kept").unwrap();
+    tx.commit().unwrap();
+    store.snapshot().unwrap();
+    assert_eq!(store.vacuum(&NO_GRACE).unwrap().files.len(), 2);
+    assert_eq!(store.at_tag("kept").unwrap_err().kind(), ErrorKind::NotFound);
+    is_clean(storage.as_ref());
 }

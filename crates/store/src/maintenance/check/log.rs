@@ -26,6 +26,9 @@ pub(super) struct LogCheck {
     pub bad_hint: bool,
 }
 
+/// The versions of a pack, and its lines by version.
+type Pack = (RangeInclusive<u64>, BTreeMap<u64, Vec<u8>>);
+
 /// The log's folder.
 #[derive(Debug, Default)]
 pub(super) struct Files {
@@ -33,7 +36,7 @@ pub(super) struct Files {
     pub packs: Vec<RangeInclusive<u64>>,
     pub checkpoints: BTreeSet<u64>,
     /// The pack that was read last, line by line.
-    open: Option<(RangeInclusive<u64>, BTreeMap<u64, Vec<u8>>)>,
+    open: Option<Pack>,
 }
 
 /// Reads the whole log.
