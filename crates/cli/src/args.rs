@@ -83,6 +83,10 @@ struct Args {
     #[arg(long)]
     verify: bool,
 
+    /// Leave compaction to OPTIMIZE, instead of rewriting in the background what has become slow to read
+    #[arg(long)]
+    no_compact: bool,
+
     /// Rows that the formats table, box and markdown print on a terminal, or `all`
     #[arg(long, value_name = "N", default_value = "1000", value_parser = parse_rows)]
     max_rows: RowLimit,
@@ -183,6 +187,7 @@ pub(crate) struct OpenArgs {
     pub(crate) memory_limit: Option<usize>,
     pub(crate) dirs: Vec<PathBuf>,
     pub(crate) verify: bool,
+    pub(crate) auto_compact: bool,
 }
 
 impl Options {
@@ -218,6 +223,7 @@ impl Options {
                 memory_limit: args.memory_limit,
                 dirs: args.dirs,
                 verify: args.verify,
+                auto_compact: !args.no_compact,
             },
             inputs,
             format: args.format,
@@ -265,7 +271,9 @@ mod tests {
         assert!(matches!(options.job, Some(Job::Check(CheckArgs { quick: true, repair: false, .. }))));
         assert!(Options::parse(&["hyperslab", "check"]).is_err());
         assert!(Options::parse(&["hyperslab", "-c", "a", "check", "x.slab"]).is_err());
-        let options = Options::parse(&["hyperslab", "x.slab", "--dir", "a", "--dir", "b", "--verify"]).unwrap();
+        let options =
+            Options::parse(&["hyperslab", "x.slab", "--dir", "a", "--dir", "b", "--verify", "--no-compact"]).unwrap();
+        assert!(!options.open.auto_compact);
         assert_eq!((options.open.dirs.len(), options.open.verify, options.job.is_none()), (2, true, true));
         assert_eq!(Options::parse(&["hyperslab", "./check"]).unwrap().open.store, Some("./check".into()));
     }

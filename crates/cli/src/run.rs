@@ -99,6 +99,7 @@ pub(crate) fn open_session(open: &OpenArgs) -> Result<Session, String> {
                 durability: open.durability,
                 dirs: open.dirs.clone(),
                 verify: open.verify,
+                auto_compact: open.auto_compact,
                 ..OpenOptions::default()
             };
             Store::open_with(path, options).map_err(|e| e.to_string())?
