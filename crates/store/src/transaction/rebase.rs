@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hyperslab_core::{Error, FieldSpec, Result};
+use roaring::RoaringBitmap;
 
 use super::stage::addresses;
 use super::{Touched, Transaction, exists};
@@ -14,8 +15,10 @@ use crate::segment::Segment;
 use crate::state::{ArrayState, PatchSegment, State, address_field};
 use crate::{ArrayName, Storage};
 
-/// So many rows are named in a conflict.
+/// So many rows are named in a conflict…
 const NAMED: usize = 5;
+/// …the first of this many.
+const LOOKED_UP: usize = 1000;
 
 /// Where compaction has moved rows of an array.
 #[derive(Debug, Default)]
@@ -44,13 +47,18 @@ impl Moves {
         self.0.iter().any(|m| m.old.iter().any(|place| place.segment == segment))
     }
 
+    /// The address that a row had in the base.
+    fn origin(&self, address: u64) -> Option<u64> {
+        self.0.iter().rev().try_fold(address, |address, m| follow(&m.new, &m.old, address))
+    }
+
     /// Where the row of an address of the base is now.
     ///
     /// # Errors
     /// `Conflict` where it is gone.
     pub(super) fn moved(&self, address: u64) -> Result<u64> {
         let gone = || conflict("a row was deleted".into());
-        self.0.iter().try_fold(address, |address, m| m.apply(address).ok_or_else(gone))
+        self.0.iter().try_fold(address, |address, m| follow(&m.old, &m.new, address).ok_or_else(gone))
     }
 }
 
@@ -70,19 +78,63 @@ impl Move {
             new: action.new.iter().map(|s| place(&mut new, s.segment, s.rows, &s.deleted)).collect::<Result<_>>()?,
         })
     }
+}
 
-    fn apply(&self, address: u64) -> Option<u64> {
-        let (segment, offset) = ((address >> 32) as u32, address & 0xffff_ffff);
-        let Some(old) = self.old.iter().find(|place| place.segment == segment) else { return Some(address) };
-        let rank = old.start + old.live.as_ref().map_or(Some(offset), |live| live.rank(offset))?;
-        let new = self.new.iter().find(|place| (place.start..place.start + place.rows).contains(&rank))?;
-        let rank = rank - new.start;
-        Some(u64::from(new.segment) << 32 | new.live.as_ref().map_or(rank, |live| live.offset(rank)))
+/// Where the row of an address is that compaction took from some segments to others: the row of the same rank.
+fn follow(from: &[Place], to: &[Place], address: u64) -> Option<u64> {
+    let (segment, offset) = ((address >> 32) as u32, address & 0xffff_ffff);
+    let Some(old) = from.iter().find(|place| place.segment == segment) else { return Some(address) };
+    let rank = old.start + old.live.as_ref().map_or(Some(offset), |live| live.rank(offset))?;
+    let new = to.iter().find(|place| (place.start..place.start + place.rows).contains(&rank))?;
+    let rank = rank - new.start;
+    Some(u64::from(new.segment) << 32 | new.live.as_ref().map_or(rank, |live| live.offset(rank)))
+}
+
+/// Rows of the base that a transaction edited, where they are now: offsets by segment.
+#[derive(Debug, Default)]
+struct Edited(BTreeMap<u32, RoaringBitmap>);
+
+impl Edited {
+    fn insert(&mut self, address: u64) {
+        self.0.entry((address >> 32) as u32).or_default().insert(address as u32);
+    }
+
+    fn contains(&self, address: u64) -> bool {
+        self.0.get(&((address >> 32) as u32)).is_some_and(|offsets| offsets.contains(address as u32))
+    }
+
+    /// Follows compaction; gives the addresses of rows that are gone.
+    fn follow(&mut self, moved: &Move) -> Hit {
+        let mut gone = Hit::default();
+        for place in &moved.old {
+            for offset in self.0.remove(&place.segment).unwrap_or_default() {
+                let address = u64::from(place.segment) << 32 | u64::from(offset);
+                match follow(&moved.old, &moved.new, address) {
+                    Some(now) => self.insert(now),
+                    None => gone.add(address),
+                }
+            }
+        }
+        gone
     }
 }
 
-/// Rows of the base that a transaction edited: where they are now, and their addresses in the base.
-type Edited = BTreeMap<u64, u64>;
+/// Rows that two transactions changed.
+#[derive(Debug, Default)]
+struct Hit {
+    rows: u64,
+    /// The addresses of some.
+    some: Vec<u64>,
+}
+
+impl Hit {
+    fn add(&mut self, address: u64) {
+        self.rows += 1;
+        if self.some.len() < LOOKED_UP {
+            self.some.push(address);
+        }
+    }
+}
 
 impl Transaction {
     /// First committer wins: refuses what relies on something that was changed since the base, and says where rows of
@@ -148,7 +200,7 @@ impl Transaction {
             let is_base = touched.logged.as_ref().is_some_and(|logged| Arc::ptr_eq(logged, base));
             if is_base && !Arc::ptr_eq(base, now) {
                 let rows = self.edited(id, base)?;
-                if !rows.is_empty() {
+                if !rows.0.is_empty() {
                     edited.insert(id, rows);
                 }
             }
@@ -165,11 +217,14 @@ impl Transaction {
                 let Some(before) = before else { continue };
                 let Some(rows) = edited.get_mut(&before.id) else { continue };
                 let Some(after) = walk.array(before.id) else { continue };
+                let moved = moves.entry(before.id).or_default();
                 let hit = match action {
                     Action::SegmentReplace(replace) => {
-                        let moved = Move::new(replace, self.store.storage.as_ref()).map_err(unreadable)?;
-                        let hit = follow(rows, &moved);
-                        moves.entry(before.id).or_default().0.push(moved);
+                        let next = Move::new(replace, self.store.storage.as_ref()).map_err(unreadable)?;
+                        let hit = rows.follow(&next);
+                        if hit.rows == 0 {
+                            moved.0.push(next);
+                        }
                         hit
                     }
                     Action::Delete(_) => self.deleted_of(rows, &before, after).map_err(unreadable)?,
@@ -177,10 +232,10 @@ impl Transaction {
                         let field = after.field_index(patch.field)?;
                         self.patched_of(rows, field, &before, after).map_err(unreadable)?
                     }
-                    _ => Vec::new(),
+                    _ => Hit::default(),
                 };
-                if !hit.is_empty() {
-                    return Err(self.row_conflict(before.id, &hit, entry.version));
+                if hit.rows > 0 {
+                    return Err(self.row_conflict(before.id, &hit, moved, entry.version));
                 }
             }
         }
@@ -189,11 +244,11 @@ impl Transaction {
 
     /// The rows of the base that were replaced or deleted here.
     fn edited(&self, id: Id, base: &ArrayState) -> Result<Edited> {
-        let mut edited = Edited::new();
+        let mut edited = Edited::default();
         let Some(array) = self.work.state.array(id) else { return Ok(edited) };
         let mut add = |rows: &[u64]| {
             let of_base = rows.iter().filter(|row| base.segment((**row >> 32) as u32).is_some());
-            edited.extend(of_base.map(|&row| (row, row)));
+            of_base.for_each(|&row| edited.insert(row));
         };
         for patches in self.waiting.get(&id).into_iter().flat_map(|w| w.patches.values()) {
             add(addresses(&patches.addresses));
@@ -206,9 +261,10 @@ impl Transaction {
         }
         for segment in base.segments() {
             if let Some((.., now)) = array.segment(segment.id) {
-                let rows = self.own_deleted(array, now)?;
-                let rows: Vec<u64> = rows.iter().map(|o| u64::from(segment.id) << 32 | u64::from(o)).collect();
-                add(&rows);
+                let own = self.own_deleted(array, now)?;
+                if !own.is_empty() {
+                    *edited.0.entry(segment.id).or_default() |= own;
+                }
             }
         }
         Ok(edited)
@@ -227,63 +283,48 @@ impl Transaction {
         Ok(found)
     }
 
-    /// Which of the rows another commit deleted: their addresses in the base.
-    fn deleted_of(&self, rows: &Edited, before: &ArrayState, after: &ArrayState) -> Result<Vec<u64>> {
-        let storage = self.store.storage.as_ref();
-        let live = |array: &ArrayState, s: &Segment| s.deleted.live(storage, array.id, s.rows);
-        let mut hit = Vec::new();
+    /// Which of the rows another commit deleted.
+    fn deleted_of(&self, rows: &Edited, before: &ArrayState, after: &ArrayState) -> Result<Hit> {
+        let live = |array: &ArrayState, s: &Segment| {
+            let live = s.deleted.live(self.store.storage.as_ref(), array.id, s.rows)?;
+            Ok::<_, Error>(live.map(|live| live.deleted().clone()).unwrap_or_default())
+        };
+        let mut hit = Hit::default();
         for (old, new) in before.segments().iter().zip(after.segments()).filter(|(o, n)| !Arc::ptr_eq(o, n)) {
-            let (old, new_live) = (live(before, old)?, live(after, new)?);
-            let base = u64::from(new.id) << 32;
-            for (&row, &original) in rows.range(base..=base | 0xffff_ffff) {
-                let dead = |live: &Option<Arc<LiveIndex>>| {
-                    live.as_ref().is_some_and(|live| live.deleted().contains(row as u32))
-                };
-                if dead(&new_live) && !dead(&old) {
-                    hit.push(original);
-                }
-            }
+            let Some(own) = rows.0.get(&new.id) else { continue };
+            let both = (live(after, new)? - live(before, old)?) & own;
+            both.iter().for_each(|offset| hit.add(u64::from(new.id) << 32 | u64::from(offset)));
         }
         Ok(hit)
     }
 
-    /// Which of the rows another commit replaced: their addresses in the base.
-    fn patched_of(&self, rows: &Edited, field: usize, before: &ArrayState, after: &ArrayState) -> Result<Vec<u64>> {
-        let Some(patch) = after.patches(field).last() else { return Ok(Vec::new()) };
-        let old = before.patches(field).iter().find(|p| p.rows.id == patch.rows.id);
-        let replaced = self.addresses_of(after.id, patch, old.map_or(0, |p| p.rows.rows))?;
-        Ok(replaced.iter().filter_map(|row| rows.get(row).copied()).collect())
+    /// Which of the rows another commit replaced.
+    fn patched_of(&self, rows: &Edited, field: usize, before: &ArrayState, after: &ArrayState) -> Result<Hit> {
+        let mut hit = Hit::default();
+        if let Some(patch) = after.patches(field).last() {
+            let old = before.patches(field).iter().find(|p| p.rows.id == patch.rows.id);
+            let replaced = self.addresses_of(after.id, patch, old.map_or(0, |p| p.rows.rows))?;
+            replaced.into_iter().filter(|&row| rows.contains(row)).for_each(|row| hit.add(row));
+        }
+        Ok(hit)
     }
 
-    fn row_conflict(&self, id: Id, hit: &[u64], version: u64) -> Error {
+    fn row_conflict(&self, id: Id, hit: &Hit, moves: &Moves, version: u64) -> Error {
         let Some(base) = self.base.state().array(id) else { return super::savepoint::gone() };
-        let rank = |&row: &u64| base.rank_of(self.store.storage.as_ref(), row).ok().flatten();
-        let mut rows: Vec<u64> = hit.iter().filter_map(rank).collect();
+        let rank = |&row: &u64| base.rank_of(self.store.storage.as_ref(), moves.origin(row)?).ok().flatten();
+        let mut rows: Vec<u64> = hit.some.iter().filter_map(rank).collect();
         rows.sort_unstable();
         rows.dedup();
         let named: Vec<String> = rows.iter().take(NAMED).map(u64::to_string).collect();
-        let more = rows.len().saturating_sub(NAMED);
+        let more = hit.rows.saturating_sub(named.len() as u64);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let (s, were) = if rows.len() == 1 { ("", "was") } else { ("s", "were") };
+        let (s, were) = if hit.rows == 1 { ("", "was") } else { ("s", "were") };
         conflict(format!(
             "row{s} {}{more} of the array {:?} {were} changed too, in version {version},",
             named.join(", "),
             base.name.to_string()
         ))
     }
-}
-
-/// Follows rows to where compaction moved them; gives those that are gone.
-fn follow(rows: &mut Edited, moved: &Move) -> Vec<u64> {
-    let mut gone = Vec::new();
-    let before = std::mem::take(rows);
-    for (row, original) in before {
-        match moved.apply(row) {
-            Some(row) => drop(rows.insert(row, original)),
-            None => gone.push(original),
-        }
-    }
-    gone
 }
 
 fn check_array(id: Id, touched: &Touched, newest: &State) -> Result<()> {

@@ -215,3 +215,50 @@ fn appending_costs_the_same_whatever_the_array_holds() {
     assert_eq!(Counts { bytes_written: 0, ..small }, Counts { bytes_written: 0, ..large });
     assert!(large.bytes_written - small.bytes_written < 32, "{small:?} {large:?}");
 }
+
+#[test]
+fn edits_cost_the_same_whatever_the_array_holds() {
+    let cost = |rows_before: u64| {
+        let folder = tempfile::tempdir().unwrap();
+        let (storage, store) = sparse(folder.path(), rows_before);
+        let last = rows_before as i64 - 1;
+        let mut costs = Vec::new();
+        for n in 0..6_i64 {
+            let mut tx = store.begin().unwrap();
+            let before = storage.counts();
+            tx.replace_ndarray("a", "value", &[n, last - n], &rows(0, 2)).unwrap();
+            tx.delete("a", &[50 + n]).unwrap();
+            assert_eq!(storage.counts() - before, Counts::default(), "nothing is read or written before the commit");
+            tx.commit().unwrap();
+            costs.push(storage.counts() - before);
+        }
+        // Of six: the first makes the patch files, some write a checkpoint.
+        costs.into_iter().skip(1).min_by_key(|c| c.mutations()).unwrap()
+    };
+    let (small, large) = (cost(1_000), cost(100_000_000));
+    assert_eq!(Counts { bytes_written: 0, ..small }, Counts { bytes_written: 0, ..large });
+    assert!(large.bytes_written.abs_diff(small.bytes_written) < 64, "{small:?} {large:?}");
+}
+
+#[test]
+fn edits_cost_the_same_whatever_was_committed_before() {
+    let storage = Arc::new(FaultStorage::new(Arc::new(MemoryStorage::new())).unwrap());
+    let store = on(&storage, Durability::Full);
+    create(&store, "a", 1 << 20, 1000);
+    let mut cheapest = Vec::new();
+    for _ in 0..2 {
+        let mut costs = Vec::new();
+        for n in 0..150_i64 {
+            let mut tx = store.begin().unwrap();
+            tx.replace_ndarray("a", "value", &[n * 3, n * 5], &rows(0, 2)).unwrap();
+            let before = storage.counts();
+            tx.commit().unwrap();
+            costs.push(storage.counts() - before);
+        }
+        cheapest.push(costs.into_iter().skip(1).min_by_key(|c| c.mutations()).unwrap());
+    }
+    let [early, late] = cheapest.try_into().unwrap();
+    assert_eq!(Counts { bytes_written: 0, ..early }, Counts { bytes_written: 0, ..late });
+    // Addresses, values and entry, and the log's folder.
+    assert_eq!(late.sync_calls + late.creates, 4, "{late:?}");
+}
