@@ -45,7 +45,7 @@ impl Segment {
             && fields
                 .iter()
                 .zip(&self.shards)
-                .all(|(field, shards)| field.row_bytes() == 0 || shards.last().is_some_and(|s| s.open))
+                .all(|(field, shards)| shards.last().map_or(field.row_bytes() == 0, |s| s.open))
     }
 
     /// The segment with `rows` rows, whose `shards` are new ones or replace grown ones.

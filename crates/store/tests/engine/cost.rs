@@ -242,7 +242,7 @@ fn edits_cost_the_same_whatever_the_array_holds() {
 
 #[test]
 fn edits_cost_the_same_whatever_was_committed_before() {
-    let storage = Arc::new(FaultStorage::new(Arc::new(MemoryStorage::new())).unwrap());
+    let storage = Arc::new(FaultStorage::new(Arc::new(MemoryStorage::new())).unwrap().with_in_place(true));
     let store = on(&storage, Durability::Full);
     create(&store, "a", 1 << 20, 1000);
     let mut cheapest = Vec::new();
