@@ -301,7 +301,8 @@ impl Transaction {
                 self.work.act(&action)?;
             }
         } else if waiting.column_rows > 0 {
-            memory += waiting.columns.iter().map(MutableBuffer::len).sum::<usize>();
+            // Never 0: cells without elements are rows in memory too.
+            memory += waiting.columns.iter().map(MutableBuffer::len).sum::<usize>() + 1;
             let columns = array.fields().iter().zip(std::mem::take(&mut waiting.columns));
             let columns = columns.map(|(field, bytes)| array_of(field, bytes, waiting.column_rows));
             let columns = columns.collect::<Result<_>>()?;

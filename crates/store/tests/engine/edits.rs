@@ -455,3 +455,23 @@ fn many_scattered_deletes() {
     }
     assert_eq!(of(&store.at(2).unwrap().array("a").unwrap()).len(), 10_000);
 }
+
+#[test]
+fn cells_without_elements_are_rows_too() {
+    let store = Store::memory();
+    create(&store, "a", 1 << 20, 3);
+    let mut tx = store.begin().unwrap();
+    tx.resize_cell("a", "value", &[0]).unwrap();
+    tx.append_ndarray("a", &Array2::<f32>::zeros((2, 0))).unwrap();
+    tx.replace_ndarray("a", "value", &[-1, 0], &Array2::<f32>::zeros((2, 0))).unwrap();
+    tx.delete("a", &[1, -2]).unwrap();
+    tx.commit().unwrap();
+    let mut tx = store.begin().unwrap();
+    tx.append_ndarray("a", &Array2::<f32>::zeros((4, 0))).unwrap();
+    tx.commit().unwrap();
+    let mut tx = store.begin().unwrap();
+    tx.resize_cell("a", "value", &[1]).unwrap();
+    tx.append_ndarray("a", &arr2(&[[5.0_f32]])).unwrap();
+    tx.commit().unwrap();
+    assert_eq!(values(&array(&store, "a")), [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 5.0]);
+}
