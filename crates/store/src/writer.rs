@@ -176,7 +176,7 @@ impl Files {
 
     /// Writes a new file of deleted rows.
     pub(crate) fn write_deleted(&mut self, array: Id, bytes: &[u8]) -> Result<DeletedFile> {
-        let (dir, file) = self.create(array, |txn, n| layout::deleted_file(txn, n));
+        let (dir, file) = self.create(array, layout::deleted_file);
         let path = layout::array_file(dir, array.0, &file);
         self.put(&path, 0, bytes)?;
         self.wrote(layout::array_folder(dir, array.0), &path);

@@ -525,6 +525,9 @@ impl ArrayState {
     }
 }
 
+/// The live rows of a segment; `None` if none is deleted.
+type Live = Option<Arc<crate::deletion::LiveIndex>>;
+
 /// Addresses of rows.
 impl ArrayState {
     /// The addresses of live rows.
@@ -533,7 +536,7 @@ impl ArrayState {
     /// `Invalid` for a row that is not there; as [`delete_addresses`](Self::delete_addresses).
     pub(crate) fn addresses(&self, storage: &dyn Storage, rows: &[u64]) -> Result<Vec<u64>> {
         let mut addresses = Vec::with_capacity(rows.len());
-        let mut current: Option<(u64, u64, &Arc<Segment>, Option<Arc<crate::deletion::LiveIndex>>)> = None;
+        let mut current: Option<(u64, u64, &Arc<Segment>, Live)> = None;
         for &row in rows {
             let held = current.take().filter(|(start, end, ..)| (*start..*end).contains(&row));
             let (start, end, segment, live) = match held {
