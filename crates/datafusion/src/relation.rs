@@ -1,16 +1,22 @@
-//! FROM: table functions with positional and named arguments; and the refusal of what nobody acts on.
+//! FROM: arrays at older versions; table functions with positional and named arguments; and the refusal of what nobody acts on.
 
 use std::sync::Arc;
 
 use datafusion::catalog::CatalogProviderList;
-use datafusion::common::{Result, not_impl_err, plan_err};
+use datafusion::common::{DFSchema, Result, TableReference, not_impl_err, plan_err};
+use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::LogicalPlanBuilder;
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning};
 use datafusion::sql::sqlparser::ast::{
-    FunctionArg, Ident, ObjectName, ObjectNamePart, TableAlias, TableFactor, TableFunctionArgs,
+    FunctionArg, Ident, ObjectName, ObjectNamePart, TableAlias, TableFactor, TableFunctionArgs, TableVersion,
 };
 
+use hyperslab_store::ArrayName;
+
+use crate::table::ArrayTable;
 use crate::table_functions::{self, Call, TableFunction};
+use crate::version::{self, VersionRef};
+use crate::{files, to_datafusion};
 
 /// A planner of everything in FROM. Array names given as text are looked up in `catalogs`, which should be pinned to the
 /// statement's snapshot.
@@ -31,6 +37,12 @@ impl RelationPlanner for HyperslabRelations {
     ) -> Result<RelationPlanning> {
         refuse_ignored_clauses(&relation)?;
         match relation {
+            TableFactor::Table { name, args: Some(_), version: Some(version), .. } => {
+                plan_err!("{name}: a table function's call has no version ({version})")
+            }
+            TableFactor::Table { name, alias, version: Some(version), .. } => {
+                self.versioned(&name, alias, &version, context)
+            }
             TableFactor::Table { name, alias, args: Some(args), .. } => self.function(name, alias, args, context, None),
             TableFactor::Function { lateral, name, args, alias, .. } => {
                 let args = TableFunctionArgs { args, settings: None };
@@ -42,6 +54,42 @@ impl RelationPlanner for HyperslabRelations {
 }
 
 impl HyperslabRelations {
+    /// An array at the version that its clause names.
+    fn versioned(
+        &self,
+        name: &ObjectName,
+        alias: Option<TableAlias>,
+        clause: &TableVersion,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
+        let version = VersionRef::parse(clause)?;
+        let reference = context.object_name_to_table_reference(name.clone())?;
+        let defaults = &context.context_provider().options().catalog;
+        let resolved = reference.clone().resolve(&defaults.default_catalog, &defaults.default_schema);
+        let catalog = self.catalogs.catalog(&resolved.catalog);
+        let Some(catalog) = catalog.as_deref().and_then(files::store_catalog) else {
+            return plan_err!("{name} {clause}: only arrays of a store have versions");
+        };
+        let store = catalog.store();
+        let snapshot =
+            version.snapshot(store, |expr| version::constant(context.sql_to_expr(expr, &DFSchema::empty())?))?;
+        let array = ArrayName::new(resolved.schema.as_ref(), resolved.table.as_ref());
+        if !snapshot.contains(&array) {
+            if catalog.store_schema(&resolved.schema).session_table(&resolved.table).is_some() {
+                return plan_err!("{name} {clause}: a view or an external table has no versions, only arrays have");
+            }
+            let array = snapshot.array(&array).map_err(to_datafusion).err();
+            let why = array.map(|e| e.strip_backtrace()).unwrap_or_default();
+            return plan_err!("in version {}: {why}", snapshot.version());
+        }
+        let array = snapshot.array(&array).map_err(to_datafusion)?;
+        let table = ArrayTable::from_array(store.clone(), array).explicit();
+        let scanned = TableReference::bare(table.scan_name());
+        let plan = LogicalPlanBuilder::scan(scanned, provider_as_source(Arc::new(table)), None)?;
+        let plan = plan.alias(reference)?.build()?;
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+    }
+
     /// A call. `lateral` where it was written in the form that can be.
     fn function(
         &self,
@@ -129,16 +177,13 @@ fn refuse_ignored_clauses(relation: &TableFactor) -> Result<()> {
             alias: _,
             args: _,
             with_hints,
-            version,
+            version: _,
             with_ordinality,
             partitions,
             json_path,
             sample,
             index_hints,
         } => {
-            if let Some(version) = version {
-                return refuse(&format!("a table version ({version})"), name);
-            }
             if sample.is_some() {
                 return refuse("TABLESAMPLE", name);
             }

@@ -13,6 +13,7 @@ use datafusion::prelude::SessionContext;
 use hyperslab_core::{ArraySource, Error};
 use hyperslab_formats::{ConcatSource, EXTENSIONS};
 
+use crate::catalog::StoreCatalog;
 use crate::error::to_datafusion;
 use crate::table::ArrayTable;
 
@@ -114,6 +115,14 @@ pub(crate) fn file_catalog(
     files: Arc<dyn UrlTableFactory>,
 ) -> Arc<dyn CatalogProviderList> {
     Arc::new(FileCatalogs { inner, files })
+}
+
+/// The catalog of a store, behind the wrappers.
+pub(crate) fn store_catalog(catalog: &dyn CatalogProvider) -> Option<&StoreCatalog> {
+    match catalog.downcast_ref::<FileCatalog>() {
+        Some(wrapper) => store_catalog(wrapper.inner.as_ref()),
+        None => catalog.downcast_ref::<StoreCatalog>(),
+    }
 }
 
 // DataFusion's DynamicFileCatalog does the same, but does not hand on deregister_schema and table_type.
