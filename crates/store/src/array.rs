@@ -90,6 +90,27 @@ impl Array {
         &self.state
     }
 
+    pub(crate) fn storage(&self) -> &dyn crate::Storage {
+        self.store.storage.as_ref()
+    }
+
+    /// Which rows of one of its segments are alive; `None` if all are.
+    pub(crate) fn live(&self, segment: &crate::segment::Segment) -> Result<Option<Arc<crate::deletion::LiveIndex>>> {
+        let live = segment.deleted.live(self.storage(), self.state.id, segment.rows);
+        live.map_err(|e| e.with("array", self.name()))
+    }
+
+    /// Of each patch segment of a field: the number of its first patch among all of the field, and its id.
+    pub(crate) fn patch_starts(&self, field: usize) -> Vec<(u64, u32)> {
+        let mut next = 0;
+        let starts = self.state.patches(field).iter().map(|patch| {
+            let start = next;
+            next += patch.rows.rows;
+            (start, patch.rows.id)
+        });
+        starts.collect()
+    }
+
     /// The name it has in this version.
     pub fn name(&self) -> &ArrayName {
         &self.state.name

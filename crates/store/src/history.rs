@@ -1,7 +1,10 @@
 //! Versions: opening an older one, what each changed, waiting for a new one.
 
 mod changes;
+mod diff;
+mod lineage;
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +15,7 @@ use crate::name::similar;
 use crate::state::State;
 use crate::{ArrayName, Durability, Snapshot, Store};
 use changes::Changes;
+pub use diff::{Diff, RowChange};
 
 /// What one version is and did.
 #[derive(Debug, Clone, PartialEq)]
@@ -135,15 +139,23 @@ impl Store {
 
     fn each_version<T>(&self, newest: &State, mut see: impl FnMut(&Entry) -> Option<T>) -> Result<Vec<T>> {
         let mut seen = Vec::new();
-        let mut first = 0;
+        self.each_entry(0..=newest.version, |entry| {
+            seen.extend(see(entry));
+            Ok(())
+        })?;
+        Ok(seen)
+    }
+
+    fn each_entry(&self, versions: RangeInclusive<u64>, mut see: impl FnMut(&Entry) -> Result<()>) -> Result<()> {
+        let mut first = *versions.start();
         // Not all at once: entries can be large.
-        while first <= newest.version {
-            let last = newest.version.min(first.saturating_add(999));
+        while first <= *versions.end() {
+            let last = first.saturating_add(999).min(*versions.end());
             let entries = self.inner().log.entries(first..=last).map_err(|e| e.with("store", self.describe()))?;
-            seen.extend(entries.iter().filter_map(&mut see));
+            entries.iter().try_for_each(&mut see)?;
             first = last + 1;
         }
-        Ok(seen)
+        Ok(())
     }
 }
 

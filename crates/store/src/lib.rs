@@ -47,7 +47,7 @@ mod writer;
 
 pub use address::Addresses;
 pub use array::{Array, ArrayInfo, Batches, Field};
-pub use history::{ChangeInfo, VersionInfo};
+pub use history::{ChangeInfo, Diff, RowChange, VersionInfo};
 pub use maintenance::{
     CheckOptions, Finding, OptimizeOptions, OptimizeReport, Severity, VacuumOptions, VacuumReport, check, check_on,
 };

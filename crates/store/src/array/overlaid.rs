@@ -63,7 +63,7 @@ impl Array {
     }
 
     /// The patches of a field; `None` if there are none.
-    fn overlay(&self, field: usize) -> Result<Option<Arc<Overlay>>> {
+    pub(crate) fn overlay(&self, field: usize) -> Result<Option<Arc<Overlay>>> {
         let patches = self.state.patches(field);
         let (Some(first), Some(overlays)) = (patches.first(), self.state.overlays.get(field)) else { return Ok(None) };
         if let Some(overlay) = overlays.now.get() {
