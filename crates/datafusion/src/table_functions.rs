@@ -3,8 +3,11 @@
 mod append;
 mod arrays;
 mod call;
+mod diff;
+mod history;
 mod positions;
 mod read_npy;
+mod shards;
 mod slice;
 mod take;
 mod top_k;
@@ -55,10 +58,15 @@ pub(crate) static TABLE_FUNCTIONS: &[&TableFunction] = &[
     &append::APPEND,
     &arrays::ARRAY_INFO,
     &arrays::ARRAYS,
+    &diff::DIFF,
+    &history::HISTORY,
     &read_npy::READ_NPY,
+    &shards::SHARDS,
     &slice::SLICE,
+    &history::TAGS,
     &take::TAKE,
     &top_k::TOP_K,
+    &history::VERSIONS,
 ];
 
 /// The function of a name or an alias, in any case.

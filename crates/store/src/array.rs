@@ -2,6 +2,7 @@
 
 mod field;
 mod overlaid;
+mod shards;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -12,6 +13,7 @@ use arrow_buffer::{Buffer, MutableBuffer};
 use hyperslab_core::{ArraySource, Block, Error, FieldSpec, Result, arrow};
 
 pub use field::{Batches, Field};
+pub use shards::ShardInfo;
 
 use crate::pins::Hold;
 use crate::runs::Run;

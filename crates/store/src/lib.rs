@@ -46,7 +46,7 @@ mod view;
 mod writer;
 
 pub use address::Addresses;
-pub use array::{Array, ArrayInfo, Batches, Field};
+pub use array::{Array, ArrayInfo, Batches, Field, ShardInfo};
 pub use history::{ChangeInfo, Diff, RowChange, VersionInfo};
 pub use maintenance::{
     CheckOptions, Finding, OptimizeOptions, OptimizeReport, Severity, VacuumOptions, VacuumReport, check, check_on,

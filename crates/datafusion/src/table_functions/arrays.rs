@@ -113,16 +113,16 @@ fn stored(infos: &[Option<ArrayInfo>]) -> [(&'static str, ArrayRef); 5] {
     ]
 }
 
-fn text(values: impl Iterator<Item = String>) -> ArrayRef {
+pub(super) fn text(values: impl Iterator<Item = String>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
 }
 
-fn numbers(values: impl Iterator<Item = Option<u64>>) -> ArrayRef {
+pub(super) fn numbers(values: impl Iterator<Item = Option<u64>>) -> ArrayRef {
     Arc::new(values.map(|v| v.and_then(|v| i64::try_from(v).ok())).collect::<Int64Array>())
 }
 
 /// Rows that are known while planning. The scan's name tells them apart, because plan equality ignores the source.
-fn table(name: &str, columns: impl Iterator<Item = (&'static str, ArrayRef)>) -> Result<LogicalPlan> {
+pub(super) fn table(name: &str, columns: impl Iterator<Item = (&'static str, ArrayRef)>) -> Result<LogicalPlan> {
     let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true)))?;
     let table = MemTable::try_new(batch.schema(), vec![vec![batch]])?;
     LogicalPlanBuilder::scan(TableReference::bare(name), provider_as_source(Arc::new(table)), None)?.build()

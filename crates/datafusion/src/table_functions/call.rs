@@ -10,9 +10,10 @@ use datafusion::logical_expr::planner::RelationPlannerContext;
 use datafusion::logical_expr::{Expr, Limit, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArgOperator, TableFactor, Value};
 use futures::FutureExt;
+use hyperslab_store::{ArrayName, Store};
 
 use super::TableFunction;
-use crate::files::open_table;
+use crate::files::{open_table, store_catalog};
 use crate::table::ArrayTable;
 
 /// A call whose arguments are sorted into the function's parameters.
@@ -248,6 +249,43 @@ impl<'a> Call<'a> {
             ast::Expr::Subquery(query) => self.subquery(query.clone()).map(Some),
             ast::Expr::Nested(inner) => self.subquery_of(inner),
             _ => Ok(None),
+        }
+    }
+
+    /// The store of the default catalog, or else the only one that there is.
+    pub(crate) fn store(&self) -> Result<Store> {
+        let of = |name: &str| self.catalogs.catalog(name).as_deref().and_then(store_catalog).map(|c| c.store().clone());
+        if let Some(store) = of(&self.context.context_provider().options().catalog.default_catalog) {
+            return Ok(store);
+        }
+        let stores: Vec<Store> = self.catalogs.catalog_names().iter().filter_map(|name| of(name)).collect();
+        match stores.as_slice() {
+            [store] => Ok(store.clone()),
+            stores => plan_err!("{}: {} stores are registered, and none is the default", self.name(), stores.len()),
+        }
+    }
+
+    /// The store and the name of an array that need not be there (any more).
+    pub(crate) fn array_name(&mut self, name: &str) -> Result<(Store, ArrayName)> {
+        let reference = match self.argument(name) {
+            Some(ast::Expr::Identifier(ident)) => self.context.object_name_to_table_reference(vec![ident].into())?,
+            Some(ast::Expr::CompoundIdentifier(idents)) => {
+                self.context.object_name_to_table_reference(idents.into())?
+            }
+            Some(expr) => match literal_text(&expr) {
+                // A name with a dot in it, if there is an array of that name; else as SQL reads it.
+                Some(text) if self.look_up(&TableReference::bare(text)).is_ok_and(|t| t.is_some()) => {
+                    TableReference::bare(text)
+                }
+                Some(text) => TableReference::parse_str(text),
+                None => return self.misused(&format!("{name} must be an array's name, not {expr}")),
+            },
+            None => return self.misused(&format!("the argument {name} is missing")),
+        };
+        let (catalog, schema, table) = self.resolve(&reference);
+        match self.catalogs.catalog(&catalog).as_deref().and_then(store_catalog) {
+            Some(catalog) => Ok((catalog.store().clone(), ArrayName::new(schema, table))),
+            None => plan_err!("{}: {reference} is no array of a store", self.name()),
         }
     }
 

@@ -33,7 +33,7 @@ pub struct RowChange {
 /// Rows are the same that have the same address (or were compacted from there), whatever their positions became. A row
 /// is replaced if a field that both versions have holds other bits; a field whose cells have another shape is not
 /// compared.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Diff {
     old: Option<Array>,
     new: Option<Array>,

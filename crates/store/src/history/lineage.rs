@@ -12,7 +12,7 @@ use crate::log::Entry;
 use crate::state::ArrayState;
 
 /// The replaced segments of one array.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Lineage {
     id: Id,
     groups: Vec<Group>,
@@ -24,13 +24,13 @@ pub(super) struct Lineage {
     pub(super) restored: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Group {
     old: Vec<Member>,
     new: Vec<Member>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Member {
     segment: u32,
     rows: u64,
