@@ -267,6 +267,10 @@ fn sql_type(field: &FieldSpec) -> String {
         DType::UInt32 => "INT UNSIGNED",
         DType::UInt64 => "UBIGINT",
         DType::Float16 => "HALF",
+        DType::Bfloat16 => "BFLOAT16",
+        DType::FixedBytes(n) => &format!("BINARY({n})"),
+        DType::Utf8 => "VARCHAR",
+        DType::Binary => "BYTEA",
         DType::Float32 => "FLOAT",
         DType::Float64 => "DOUBLE",
         DType::Complex64 => "COMPLEX64",
@@ -279,13 +283,14 @@ fn sql_type(field: &FieldSpec) -> String {
         DType::Timedelta64(_) => return field.to_string(),
     };
     let axes: Vec<String> = field.cell().iter().map(usize::to_string).collect();
-    match axes.as_slice() {
+    let sql_type = match axes.as_slice() {
         [] => element.to_owned(),
         [n] => format!("{element}[{n}]"),
         // A type inside TENSOR takes no argument of its own; FLOAT[b][a] is TENSOR(FLOAT, a, b).
         _ if element.ends_with(')') => axes.iter().rev().fold(element.to_owned(), |t, n| format!("{t}[{n}]")),
         _ => format!("TENSOR({element}, {})", axes.join(", ")),
-    }
+    };
+    if field.nullable() { format!("{sql_type} NULL") } else { sql_type }
 }
 
 fn functions(app: &mut App, arguments: &[String]) -> Done {

@@ -92,10 +92,18 @@ pub enum DType {
     Datetime64(TimeUnit),
     /// Signed 64-bit count of units; the smallest value is NaT.
     Timedelta64(TimeUnit),
+    /// The upper half of a `Float32`. NumPy has no such dtype: the bits are stored as `<u2`.
+    Bfloat16,
+    /// So many bytes: NumPy's `|V n`.
+    FixedBytes(u32),
+    /// Text of any length.
+    Utf8,
+    /// Bytes of any length.
+    Binary,
 }
 
 impl DType {
-    /// Every dtype, each time unit included.
+    /// Every dtype that NumPy has for one bool, number or time, each time unit included.
     pub const ALL: [Self; 22] = {
         use TimeUnit::{Microsecond as Us, Millisecond as Ms, Nanosecond as Ns, Second as S};
         [
@@ -124,9 +132,13 @@ impl DType {
         ]
     };
 
-    /// Bytes per element, in memory and on disk.
+    /// Bytes per element, in memory and on disk. An element of variable length counts with its offset, 8 bytes; its
+    /// own bytes come on top.
     pub fn size(self) -> usize {
         match self {
+            Self::Bfloat16 => 2,
+            Self::FixedBytes(n) => n as usize,
+            Self::Utf8 | Self::Binary => 8,
             Self::Bool | Self::Int8 | Self::UInt8 => 1,
             Self::Int16 | Self::UInt16 | Self::Float16 => 2,
             Self::Int32 | Self::UInt32 | Self::Float32 => 4,
@@ -136,20 +148,47 @@ impl DType {
         }
     }
 
+    /// Refuses what no array can hold.
+    pub(crate) fn check(self) -> Result<()> {
+        match self {
+            Self::FixedBytes(n) if n == 0 || i32::try_from(n).is_err() => {
+                Err(Error::invalid(format!("{n} bytes per element; 1 to {} are possible", i32::MAX)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Bytes of the unit whose bytes are swapped between byte orders: a component of a complex number.
     pub fn component_size(self) -> usize {
         match self {
             Self::Complex64 | Self::Complex128 => self.size() / 2,
+            Self::FixedBytes(_) => 1,
             _ => self.size(),
         }
     }
 
-    /// Whether the dtype is a real number: an integer or a float (no bool, complex or time).
+    /// Whether the dtype is a real number: an integer or a float (no bool, complex, time, text or bytes).
     pub fn is_real(self) -> bool {
-        !matches!(self, Self::Bool | Self::Complex64 | Self::Complex128 | Self::Datetime64(_) | Self::Timedelta64(_))
+        !matches!(
+            self,
+            Self::Bool
+                | Self::Complex64
+                | Self::Complex128
+                | Self::Datetime64(_)
+                | Self::Timedelta64(_)
+                | Self::FixedBytes(_)
+                | Self::Utf8
+                | Self::Binary
+        )
     }
 
-    /// The `descr` of a little-endian `.npy` of this dtype: `<f4`, `|u1`, `<M8[us]`.
+    /// Whether elements have lengths of their own.
+    pub fn is_variable(self) -> bool {
+        matches!(self, Self::Utf8 | Self::Binary)
+    }
+
+    /// The `descr` of a little-endian `.npy` of this dtype: `<f4`, `|u1`, `<M8[us]`; of text and binary that of the
+    /// offsets, which are a part of their own.
     ///
     /// Source: <https://numpy.org/doc/stable/reference/arrays.interface.html#arrays-interface>.
     pub fn npy_descr(self) -> String {
@@ -158,6 +197,9 @@ impl DType {
             Self::Int8 | Self::Int16 | Self::Int32 | Self::Int64 => ('i', None),
             Self::UInt8 | Self::UInt16 | Self::UInt32 | Self::UInt64 => ('u', None),
             Self::Float16 | Self::Float32 | Self::Float64 => ('f', None),
+            Self::Bfloat16 => ('u', None),
+            Self::FixedBytes(n) => return format!("|V{n}"),
+            Self::Utf8 | Self::Binary => ('i', None),
             Self::Complex64 | Self::Complex128 => ('c', None),
             Self::Datetime64(unit) => ('M', Some(unit)),
             Self::Timedelta64(unit) => ('m', Some(unit)),
@@ -175,7 +217,7 @@ impl DType {
         let unknown = || {
             Error::unsupported(format!(
                 "dtype {descr:?} cannot be stored; one of bool, int8..int64, uint8..uint64, float16..float64, \
-                 complex64, complex128, datetime64 and timedelta64 in s, ms, us or ns is needed"
+                 complex64, complex128, datetime64 and timedelta64 in s, ms, us or ns, and bytes (S, V) is needed"
             ))
         };
         if !descr.is_ascii() {
@@ -187,6 +229,11 @@ impl DType {
             Some(b'=') => (native(), &descr[1..]),
             _ => (native(), descr),
         };
+        if let Some(n) = rest.strip_prefix(['V', 'S']) {
+            let digits = n.bytes().all(|b| b.is_ascii_digit());
+            let n = n.parse().ok().filter(|&n| digits && Self::FixedBytes(n).check().is_ok());
+            return n.map(|n| (Self::FixedBytes(n), ByteOrder::Little)).ok_or_else(unknown);
+        }
         let found = Self::ALL.into_iter().find(|d| d.npy_descr()[1..] == *rest);
         let dtype = found.ok_or_else(unknown)?;
         Ok((dtype, if dtype.size() == 1 { ByteOrder::Little } else { order }))
@@ -216,6 +263,10 @@ impl fmt::Display for DType {
             Self::Complex128 => "complex128",
             Self::Datetime64(unit) => return write!(f, "datetime64[{}]", unit.abbreviation()),
             Self::Timedelta64(unit) => return write!(f, "timedelta64[{}]", unit.abbreviation()),
+            Self::Bfloat16 => "bfloat16",
+            Self::FixedBytes(n) => return write!(f, "bytes[{n}]"),
+            Self::Utf8 => "utf8",
+            Self::Binary => "binary",
         })
     }
 }
@@ -231,8 +282,12 @@ impl FromStr for DType {
         if let Some(unit) = with_unit("timedelta64[") {
             return Ok(Self::Timedelta64(unit));
         }
+        if let Some(n) = text.strip_prefix("bytes[").and_then(|n| n.strip_suffix(']')?.parse().ok()) {
+            return Self::FixedBytes(n).check().map(|()| Self::FixedBytes(n));
+        }
         Self::ALL
             .into_iter()
+            .chain([Self::Bfloat16, Self::Utf8, Self::Binary])
             .find(|d| d.to_string() == text)
             .ok_or_else(|| Error::unsupported(format!("unknown dtype {text:?}")))
     }

@@ -1,6 +1,6 @@
 //! The Rust types that an array's elements can be viewed as.
 
-use half::f16;
+use half::{bf16, f16};
 use num_complex::Complex;
 
 use crate::DType;
@@ -33,35 +33,44 @@ pub trait Element: sealed::Sealed + Copy + Send + Sync + 'static {
 
     /// The name to print when they are not.
     const NAME: &'static str;
+
+    /// The element's bytes, little-endian.
+    fn le_bytes(self) -> Vec<u8>;
 }
 
 macro_rules! elements {
-    ($($ty:ty, $name:literal => $pattern:pat_param),* $(,)?) => {$(
+    ($($ty:ty, $name:literal => $pattern:pat_param, |$value:ident| $bytes:expr);* $(;)?) => {$(
         impl sealed::Sealed for $ty {}
         impl Element for $ty {
             fn is(dtype: DType) -> bool {
                 matches!(dtype, $pattern)
             }
             const NAME: &'static str = $name;
+
+            fn le_bytes(self) -> Vec<u8> {
+                let $value = self;
+                $bytes.to_vec()
+            }
         }
     )*};
 }
 
 elements! {
-    Bool8, "bool" => DType::Bool,
-    i8, "int8" => DType::Int8,
-    i16, "int16" => DType::Int16,
-    i32, "int32" => DType::Int32,
-    i64, "int64" => DType::Int64,
-    u8, "uint8" => DType::UInt8,
-    u16, "uint16" => DType::UInt16,
-    u32, "uint32" => DType::UInt32,
-    u64, "uint64" => DType::UInt64,
-    f16, "float16" => DType::Float16,
-    f32, "float32" => DType::Float32,
-    f64, "float64" => DType::Float64,
-    Complex<f32>, "complex64" => DType::Complex64,
-    Complex<f64>, "complex128" => DType::Complex128,
-    Datetime64, "datetime64" => DType::Datetime64(_),
-    Timedelta64, "timedelta64" => DType::Timedelta64(_),
+    Bool8, "bool" => DType::Bool, |x| [x.0];
+    i8, "int8" => DType::Int8, |x| x.to_le_bytes();
+    i16, "int16" => DType::Int16, |x| x.to_le_bytes();
+    i32, "int32" => DType::Int32, |x| x.to_le_bytes();
+    i64, "int64" => DType::Int64, |x| x.to_le_bytes();
+    u8, "uint8" => DType::UInt8, |x| x.to_le_bytes();
+    u16, "uint16" => DType::UInt16, |x| x.to_le_bytes();
+    u32, "uint32" => DType::UInt32, |x| x.to_le_bytes();
+    u64, "uint64" => DType::UInt64, |x| x.to_le_bytes();
+    f16, "float16" => DType::Float16, |x| x.to_le_bytes();
+    bf16, "bfloat16" => DType::Bfloat16, |x| x.to_le_bytes();
+    f32, "float32" => DType::Float32, |x| x.to_le_bytes();
+    f64, "float64" => DType::Float64, |x| x.to_le_bytes();
+    Complex<f32>, "complex64" => DType::Complex64, |x| [x.re.to_le_bytes(), x.im.to_le_bytes()].concat();
+    Complex<f64>, "complex128" => DType::Complex128, |x| [x.re.to_le_bytes(), x.im.to_le_bytes()].concat();
+    Datetime64, "datetime64" => DType::Datetime64(_), |x| x.0.to_le_bytes();
+    Timedelta64, "timedelta64" => DType::Timedelta64(_), |x| x.0.to_le_bytes();
 }

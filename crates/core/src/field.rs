@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DType, Error, Result};
+use crate::{DType, Error, Fill, Result};
 
 /// The name of the only field of an array that came without names, such as a `.npy` file.
 pub const VALUE: &str = "value";
@@ -17,11 +17,43 @@ pub const VALUE: &str = "value";
 /// # Ok::<(), hyperslab_core::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "Record", into = "Record")]
 pub struct FieldSpec {
+    name: String,
+    dtype: DType,
+    cell: Vec<usize>,
+    nullable: bool,
+    fill: Option<Fill>,
+}
+
+/// A field in JSON.
+#[derive(Serialize, Deserialize)]
+struct Record {
     name: String,
     dtype: DType,
     #[serde(default)]
     cell: Vec<usize>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    nullable: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fill: Option<serde_json::Value>,
+}
+
+impl TryFrom<Record> for FieldSpec {
+    type Error = Error;
+
+    fn try_from(record: Record) -> Result<Self> {
+        let fill = record.fill.map(|fill| Fill::from_json(record.dtype, &fill)).transpose()?;
+        let field = Self::new(record.name, record.dtype, record.cell)?.with_nullable(record.nullable);
+        fill.map_or(Ok(field.clone()), |fill| field.with_fill(fill))
+    }
+}
+
+impl From<FieldSpec> for Record {
+    fn from(field: FieldSpec) -> Self {
+        let fill = field.fill.map(|fill| fill.to_json(field.dtype));
+        Self { name: field.name, dtype: field.dtype, cell: field.cell, nullable: field.nullable, fill }
+    }
 }
 
 impl FieldSpec {
@@ -29,10 +61,16 @@ impl FieldSpec {
     ///
     /// # Errors
     /// `Invalid` for a name that [`check_name`] refuses, more than 31 cell axes, or a cell of more than
-    /// `i32::MAX` elements (Arrow's limit for one cell).
+    /// `i32::MAX` elements (Arrow's limit for one cell), and for a cell of text or binary: its shape is `()`.
     pub fn new(name: impl Into<String>, dtype: DType, cell: Vec<usize>) -> Result<Self> {
         let name = name.into();
         check_name("field", &name)?;
+        dtype.check().map_err(|e| e.with("field", &name))?;
+        if dtype.is_variable() && !cell.is_empty() {
+            return Err(Error::invalid(format!(
+                "field {name:?}: a cell of {dtype} has no axes, and {cell:?} was given"
+            )));
+        }
         let too_large = || {
             Error::invalid(format!(
                 "field {name:?}: a cell of shape {cell:?} is too large; at most 31 axes and {} elements",
@@ -47,7 +85,33 @@ impl FieldSpec {
         if cell.len() > 31 || elements.checked_mul(dtype.size() * 2).is_none() {
             return Err(too_large());
         }
-        Ok(Self { name, dtype, cell })
+        Ok(Self { name, dtype, cell, nullable: false, fill: None })
+    }
+
+    /// The same field, whose rows may be NULL or not.
+    #[must_use]
+    pub fn with_nullable(mut self, nullable: bool) -> Self {
+        self.nullable = nullable;
+        self
+    }
+
+    /// The same field with a value for rows and cells that nobody wrote; without one they are 0, empty, or NULL where
+    /// the field is nullable.
+    ///
+    /// # Errors
+    /// `Invalid` for a value that is no element of the field's dtype.
+    ///
+    /// ```
+    /// use hyperslab_core::{DType, FieldSpec, Fill};
+    /// let field = FieldSpec::new("score", DType::Float32, vec![3])?.with_fill(Fill::of(f32::NAN))?;
+    /// assert!(field.fill().is_some());
+    /// assert!(field.with_fill(Fill::of(1_i64)).is_err());
+    /// # Ok::<(), hyperslab_core::Error>(())
+    /// ```
+    pub fn with_fill(mut self, fill: Fill) -> Result<Self> {
+        fill.check(self.dtype).map_err(|e| e.with("field", &self.name))?;
+        self.fill = Some(fill);
+        Ok(self)
     }
 
     /// The same field under another name.
@@ -55,7 +119,8 @@ impl FieldSpec {
     /// # Errors
     /// `Invalid` for a name that [`check_name`] refuses.
     pub fn renamed(&self, name: impl Into<String>) -> Result<Self> {
-        Self::new(name, self.dtype, self.cell.clone())
+        let named = Self::new(name, self.dtype, self.cell.clone())?;
+        Ok(Self { name: named.name, ..self.clone() })
     }
 
     /// The same field with cells of another shape.
@@ -87,7 +152,17 @@ impl FieldSpec {
         self.cell.iter().product()
     }
 
-    /// Bytes per row, uncompressed.
+    /// Whether rows may be NULL.
+    pub fn nullable(&self) -> bool {
+        self.nullable
+    }
+
+    /// The value of rows and cells that nobody wrote, if there is one of its own.
+    pub fn fill(&self) -> Option<&Fill> {
+        self.fill.as_ref()
+    }
+
+    /// Bytes per row, uncompressed. A row of text or binary counts with its offset, 8 bytes; its own bytes come on top.
     pub fn row_bytes(&self) -> usize {
         self.elements() * self.dtype.size()
     }
@@ -101,7 +176,10 @@ impl FieldSpec {
 impl std::fmt::Display for FieldSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.name, self.dtype)?;
-        if self.cell.is_empty() { Ok(()) } else { write!(f, "{:?}", self.cell) }
+        if !self.cell.is_empty() {
+            write!(f, "{:?}", self.cell)?;
+        }
+        f.write_str(if self.nullable { " null" } else { "" })
     }
 }
 

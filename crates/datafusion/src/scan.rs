@@ -28,7 +28,7 @@ use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sort_pushdown::SortOrderPushdownResult;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
-use hyperslab_core::ArraySource;
+use hyperslab_core::{ArraySource, FieldSpec};
 
 pub(crate) use lookup::RowLookupExec;
 pub(crate) use row_filter::RowFilter;
@@ -174,6 +174,9 @@ impl ArrayScanExec {
     }
 }
 
+/// What a text is thought to be long, in bytes.
+const TEXT_BYTES: usize = 64;
+
 /// Order and partitioning, by `row` where it is among the columns.
 fn properties(schema: &Arc<Schema>, splits: &[u64]) -> PlanProperties {
     let row = schema.fields().iter().position(|f| f.name() == crate::table::ROW);
@@ -191,19 +194,20 @@ fn properties(schema: &Arc<Schema>, splits: &[u64]) -> PlanProperties {
         .with_scheduling_type(SchedulingType::Cooperative)
 }
 
-/// What is known of some rows and columns without reading them: all of it exactly, for fields hold no NULL.
+/// What is known of some rows and columns without reading them: all of it exactly, but how many rows are NULL where a
+/// field may hold some, and how long texts are.
 pub(crate) fn source_statistics(source: &dyn ArraySource, projection: &[usize], rows: &RowRanges) -> Statistics {
     let count = usize::try_from(rows.rows()).unwrap_or(usize::MAX);
     let integer = |row: u64| ScalarValue::Int64(i64::try_from(row).ok());
     let mut bytes: usize = 0;
     let columns = projection.iter().map(|&column| {
         let field = column.checked_sub(1).and_then(|i| source.fields().get(i));
-        let width = field.map_or(size_of::<i64>(), |f| f.row_bytes());
+        let width = field.map_or(size_of::<i64>(), |f| batch_width(f));
         let size = count.saturating_mul(width);
         bytes = bytes.saturating_add(size);
         let known = ColumnStatistics {
-            null_count: Precision::Exact(0),
-            byte_size: Precision::Exact(size),
+            null_count: if field.is_some_and(|f| f.nullable()) { Precision::Absent } else { Precision::Exact(0) },
+            byte_size: if variable(field) { Precision::Inexact(size) } else { Precision::Exact(size) },
             ..ColumnStatistics::new_unknown()
         };
         match (column, rows.bounds()) {
@@ -217,7 +221,18 @@ pub(crate) fn source_statistics(source: &dyn ArraySource, projection: &[usize], 
         }
     });
     let column_statistics = columns.collect();
-    Statistics { num_rows: Precision::Exact(count), total_byte_size: Precision::Exact(bytes), column_statistics }
+    let texts = projection.iter().any(|&column| variable(column.checked_sub(1).and_then(|i| source.fields().get(i))));
+    let total_byte_size = if texts { Precision::Inexact(bytes) } else { Precision::Exact(bytes) };
+    Statistics { num_rows: Precision::Exact(count), total_byte_size, column_statistics }
+}
+
+fn variable(field: Option<&FieldSpec>) -> bool {
+    field.is_some_and(|f| f.dtype().is_variable())
+}
+
+/// About how many bytes a row of a field has.
+pub(crate) fn batch_width(field: &FieldSpec) -> usize {
+    field.row_bytes() + if field.dtype().is_variable() { TEXT_BYTES } else { 0 }
 }
 
 impl DisplayAs for ArrayScanExec {

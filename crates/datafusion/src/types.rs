@@ -5,6 +5,8 @@
 //! | `BOOLEAN`, `TINYINT` … `BIGINT`, each with `UNSIGNED`, `UTINYINT` … `UBIGINT` | bool, int8 … int64, uint8 … uint64 |
 //! | `HALF`, `FLOAT16`; `FLOAT`, `REAL`, `FLOAT4`, `FLOAT32`; `DOUBLE`, `FLOAT8`, `FLOAT64` | float16; float32; float64 |
 //! | `COMPLEX64`, `COMPLEX128` | complex64, complex128 |
+//! | `BFLOAT16` | bfloat16 |
+//! | `VARCHAR`, `TEXT`, `STRING`; `BYTEA`, `BLOB`, `VARBINARY`; `BINARY(n)` | utf8; binary; bytes of that length |
 //! | `TIMESTAMP(0)`, `(3)`, `(6)`, `(9)`; `TIMESTAMP` | datetime64 in s, ms, us, ns; ns |
 //! | `type[n]`, `VECTOR(n)`, `HALFVEC(n)` | cells of shape (n) |
 //! | `TENSOR(type, a, b, …)` | cells of shape (a, b, …) |
@@ -100,7 +102,7 @@ fn custom(sql_type: &SqlType, name: &str, modifiers: &[String]) -> Result<(DType
         "COMPLEX128" => plain(DType::Complex128),
         "VECTOR" => vector(DType::Float32),
         "HALFVEC" => vector(DType::Float16),
-        "BFLOAT16" => plan_err!("BFLOAT16 is not supported yet; use HALF or FLOAT"),
+        "BFLOAT16" => plain(DType::Bfloat16),
         "TENSOR" => {
             // The words of a type arrive as single modifiers: TENSOR(TINYINT UNSIGNED, 28, 28) has four.
             let words = modifiers.iter().take_while(|m| m.starts_with(|c: char| c.is_alphabetic())).count();
@@ -161,6 +163,12 @@ fn element(sql_type: &SqlType) -> Result<DType> {
             None | Some(9) => TimeUnit::Nanosecond,
             Some(_) => return plan_err!("{sql_type}: a timestamp's precision is 0, 3, 6 or 9"),
         }),
+        S::Text | S::Varchar(None) | S::String(None) | S::CharacterVarying(None) | S::Nvarchar(None) => DType::Utf8,
+        S::Bytea | S::Blob(None) | S::Varbinary(None) | S::Binary(None) | S::Bytes(None) => DType::Binary,
+        S::Binary(Some(n)) => match u32::try_from(*n) {
+            Ok(n) => DType::FixedBytes(n),
+            Err(_) => return plan_err!("{sql_type}: {n} bytes are too many"),
+        },
         _ => return unsupported(sql_type),
     })
 }
@@ -169,14 +177,14 @@ fn unsupported<T>(sql_type: &SqlType) -> Result<T> {
     use SqlType as S;
     let hint = match sql_type {
         S::Text | S::Varchar(_) | S::Char(_) | S::String(_) | S::CharacterVarying(_) | S::Character(_) => {
-            "arrays hold no text; keep it in a file (csv, parquet) and join it on row"
+            "no length of text is checked; use VARCHAR"
         }
         S::Decimal(_) | S::Numeric(_) | S::Dec(_) => "use DOUBLE",
         S::Date => "use TIMESTAMP(0)",
         S::Timestamp(..) => "timestamps carry no time zone; use TIMESTAMP",
         _ => {
             "the types are BOOLEAN, TINYINT to BIGINT (also UNSIGNED), HALF, FLOAT, DOUBLE, COMPLEX64, COMPLEX128, \
-             TIMESTAMP, and cells of them: FLOAT[384], VECTOR(384), TENSOR(FLOAT, 28, 28)"
+             BFLOAT16, TIMESTAMP, VARCHAR, BYTEA, BINARY(n), and cells of them: FLOAT[384], VECTOR(384), TENSOR(FLOAT, 28, 28)"
         }
     };
     plan_err!("type {sql_type} cannot be stored in an array; {hint}")

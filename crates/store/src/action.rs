@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use hyperslab_core::{DType, Error, FieldSpec, Result};
+use hyperslab_core::{DType, Error, FieldSpec, Fill, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
@@ -344,6 +344,11 @@ pub(crate) struct FieldRecord {
     pub name: String,
     pub dtype: DType,
     pub cell: Vec<usize>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nullable: bool,
+    /// The value of what nobody wrote, where it is not 0, empty or NULL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fill: Option<serde_json::Value>,
     #[serde(default, skip_serializing_if = "Codec::is_none")]
     pub codec: Codec,
 }
@@ -351,12 +356,17 @@ pub(crate) struct FieldRecord {
 impl FieldRecord {
     pub(crate) fn new(id: u32, spec: &FieldSpec) -> Self {
         let (name, cell) = (spec.name().to_owned(), spec.cell().to_vec());
-        Self { id, name, dtype: spec.dtype(), cell, codec: Codec::None }
+        let fill = spec.fill().map(|fill| fill.to_json(spec.dtype()));
+        Self { id, name, dtype: spec.dtype(), cell, nullable: spec.nullable(), fill, codec: Codec::None }
     }
 
     /// The field, its limits checked again: the log may come from anywhere.
     pub(crate) fn spec(&self) -> Result<FieldSpec> {
-        FieldSpec::new(self.name.clone(), self.dtype, self.cell.clone())
+        let field = FieldSpec::new(self.name.clone(), self.dtype, self.cell.clone())?.with_nullable(self.nullable);
+        match &self.fill {
+            Some(fill) => field.with_fill(Fill::from_json(self.dtype, fill)?),
+            None => Ok(field),
+        }
     }
 }
 

@@ -168,13 +168,14 @@ impl Array {
             })
             .collect();
         let row_bytes: u64 = self.fields().iter().map(|f| f.row_bytes() as u64).sum();
+        let text: u64 = self.state.segments().iter().map(|s| s.text()).sum();
         Ok(ArrayInfo {
             name: self.name().clone(),
             fields: self.fields().to_vec(),
             rows: self.rows(),
             deleted_rows: state.segments().iter().map(|s| s.deleted.rows()).sum(),
             patches: (0..self.fields().len()).flat_map(|f| state.patches(f)).map(|p| p.rows.rows).sum(),
-            logical_bytes: self.rows().saturating_mul(row_bytes),
+            logical_bytes: self.rows().saturating_mul(row_bytes).saturating_add(text),
             disk_bytes: field_disk_bytes.iter().sum(),
             codecs: state.codecs().to_vec(),
             field_disk_bytes,

@@ -3,14 +3,15 @@
 use std::ops::Range;
 
 use arrow_array::{Array, ArrayRef};
-use arrow_buffer::{Buffer, MutableBuffer};
-use hyperslab_core::{Block, Error, FieldSpec, Result, arrow};
+use arrow_buffer::{Buffer, MutableBuffer, NullBuffer, ScalarBuffer};
+use hyperslab_core::arrow::{self, Parts};
+use hyperslab_core::{Block, DType, Error, FieldSpec, Result};
 
 use crate::action::Id;
 use crate::segment::Segment;
 use crate::shard::{Kind, Part, Shard};
 use crate::store::Inner;
-use crate::{FileRange, elements};
+use crate::{FileRange, elements, packed};
 
 /// Rows that stand in no file are made in pieces of about this many bytes.
 const FILL_BYTES: u64 = 512 << 10;
@@ -33,8 +34,11 @@ impl Column<'_> {
         if self.memory().is_some() || self.field.row_bytes() == 0 {
             return 0..self.segment.rows;
         }
-        match self.shard(offset) {
-            Some(shard) => shard.start..shard.end(),
+        match self.shard(self.first_part(), offset) {
+            Some(shard) => match self.shard(Part::Validity, offset) {
+                Some(validity) => shard.start.max(validity.start)..shard.end().min(validity.end()),
+                None => shard.start..shard.end(),
+            },
             None => {
                 let rows = (FILL_BYTES / self.field.row_bytes() as u64).max(1);
                 let start = offset / rows * rows;
@@ -47,7 +51,9 @@ impl Column<'_> {
     pub(crate) fn is_view(&self, offset: u64) -> bool {
         let plain = |s: &Shard| s.kind == Kind::Raw && s.clip.is_none();
         self.memory().is_some()
-            || (self.shard(offset).is_some_and(plain) && self.field.dtype() != hyperslab_core::DType::Bool)
+            || (!matches!(self.field.dtype(), DType::Bool | DType::Bfloat16)
+                && self.shard(Part::Values, offset).is_some_and(plain)
+                && self.shard(Part::Validity, offset).is_none())
     }
 
     /// Rows of one extent.
@@ -60,27 +66,65 @@ impl Column<'_> {
             let array = values.slice(count(rows.start)?, len);
             return Ok(Block { array, copied: 0 });
         }
-        let row_bytes = self.field.row_bytes();
-        let (bytes, copied) = match self.shard(rows.start) {
-            Some(shard) if row_bytes > 0 => self.shard_rows(shard, &rows)?,
+        let Some(shard) = self.shard(self.first_part(), rows.start) else {
+            return match self.field.row_bytes() {
+                0 => arrow::array_from_buffer(self.field, MutableBuffer::new(0).into(), len),
+                _ => arrow::filled(self.field, len),
+            };
+        };
+        let (values, offsets, copied) = match shard.part {
+            Part::Offsets => {
+                let (values, offsets) = self.text(shard, &rows)?;
+                (values, Some(offsets), (len as u64 + 1) * 8)
+            }
             _ => {
-                let bytes = Buffer::from(MutableBuffer::from_len_zeroed(len * row_bytes));
-                let copied = bytes.len() as u64;
-                (bytes, copied)
+                let (values, copied) = self.shard_rows(shard, &rows)?;
+                (values, None, copied)
             }
         };
-        let mut block = arrow::array_from_buffer(self.field, bytes, len)?;
+        let nulls = self.nulls(&rows)?;
+        let mut block = arrow::array_from_parts(self.field, Parts { values, offsets, nulls }, len)?;
         block.copied = block.copied.max(copied);
         Ok(block)
+    }
+
+    /// The bytes of rows of text or binary, and where each row starts in them.
+    fn text(&self, offsets: &Shard, rows: &Range<u64>) -> Result<(Buffer, ScalarBuffer<i64>)> {
+        let bad = |why: &str| Error::corrupt(format!("{}: {why}", offsets.path(self.array)));
+        let (start, end) = (rows.start - offsets.start, rows.end - offsets.start);
+        let (places, _) = self.shard_bytes(offsets, start * 8..(end + 1) * 8)?;
+        let places: &[i64] = elements::from_bytes(&places).ok_or_else(|| bad("its values are not aligned"))?;
+        let texts = self.shard(Part::Bytes, rows.start).ok_or_else(|| bad("there are no bytes to its offsets"))?;
+        let (first, last) = (places.first().copied().unwrap_or(0), places.last().copied().unwrap_or(0));
+        let range = u64::try_from(first).ok().zip(u64::try_from(last).ok());
+        let range = range.filter(|&(first, last)| first <= last && last <= texts.bytes);
+        let (from, to) = range.ok_or_else(|| bad("its offsets do not fit the bytes"))?;
+        let values = match from == to {
+            true => MutableBuffer::new(0).into(),
+            false => self.shard_bytes(texts, from..to)?.0,
+        };
+        Ok((values, places.iter().map(|place| place.saturating_sub(first)).collect()))
+    }
+
+    /// Which rows are not NULL, where some are.
+    fn nulls(&self, rows: &Range<u64>) -> Result<Option<NullBuffer>> {
+        let Some(shard) = self.shard(Part::Validity, rows.start) else { return Ok(None) };
+        let (bytes, _) = self.shard_bytes(shard, rows.start - shard.start..rows.end - shard.start)?;
+        Ok(Some(packed::nulls_of(&bytes)).filter(|nulls| nulls.null_count() > 0))
     }
 
     fn memory(&self) -> Option<&arrow_array::ArrayRef> {
         self.segment.memory.as_ref()?.get(self.index)?.as_ref()
     }
 
-    /// The shard that holds a row; none where it reads as the fill value.
-    fn shard(&self, offset: u64) -> Option<&Shard> {
-        let shards = self.segment.part(self.index, Part::Values);
+    /// The part that is there if any is.
+    fn first_part(&self) -> Part {
+        if self.field.dtype().is_variable() { Part::Offsets } else { Part::Values }
+    }
+
+    /// The shard of a part that holds a row; none where it reads as the fill value, or is not NULL.
+    fn shard(&self, part: Part, offset: u64) -> Option<&Shard> {
+        let shards = self.segment.part(self.index, part);
         let next = shards.partition_point(|s| s.start <= offset);
         next.checked_sub(1).and_then(|i| shards.get(i)).filter(|s| offset < s.end())
     }
@@ -124,10 +168,10 @@ impl Column<'_> {
 
 /// Values of cells of one shape as values of cells of another: what both have stays, the rest is the fill value.
 pub(crate) fn reshape(values: &ArrayRef, before: &FieldSpec, now: &FieldSpec) -> Result<ArrayRef> {
-    let bytes = arrow::raw_bytes(before, values.as_ref(), 0)?;
+    let parts = arrow::parts(before, values.as_ref(), 0)?;
     let clip: Vec<usize> = before.cell().iter().zip(now.cell()).map(|(&a, &b)| a.min(b)).collect();
-    let bytes = reshaped(&bytes, values.len(), before.cell(), &clip, now);
-    Ok(arrow::array_from_buffer(now, bytes, values.len())?.array)
+    let bytes = reshaped(&parts.values, values.len(), before.cell(), &clip, now);
+    Ok(arrow::array_from_parts(now, Parts { values: bytes, ..parts }, values.len())?.array)
 }
 
 /// Rows of cells of one shape as rows of cells of another.
@@ -135,7 +179,10 @@ fn reshaped(bytes: &Buffer, rows: usize, from: &[usize], clip: &[usize], field: 
     let item = field.dtype().size();
     let to = field.cell();
     let (from_bytes, to_bytes) = (from.iter().product::<usize>() * item, field.row_bytes());
-    let mut out = MutableBuffer::from_len_zeroed(rows * to_bytes);
+    let mut out = match field.fill().filter(|fill| !fill.is_zero()) {
+        Some(fill) => MutableBuffer::from(fill.as_bytes().repeat(rows * field.elements())),
+        None => MutableBuffer::from_len_zeroed(rows * to_bytes),
+    };
     for row in 0..rows {
         let source = bytes.get(row * from_bytes..(row + 1) * from_bytes);
         let target = out.as_slice_mut().get_mut(row * to_bytes..(row + 1) * to_bytes);

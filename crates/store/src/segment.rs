@@ -41,11 +41,19 @@ impl Segment {
 
     /// Whether rows can be added to it in place: every field that takes bytes has a last shard that is open.
     pub(crate) fn is_open(&self, fields: &[FieldSpec]) -> bool {
-        self.memory.is_none()
-            && fields
-                .iter()
-                .zip(&self.shards)
-                .all(|(field, shards)| shards.last().map_or(field.row_bytes() == 0, |s| s.open))
+        let grows = |(index, field): (usize, &FieldSpec)| {
+            let values = if field.dtype().is_variable() { Part::Offsets } else { Part::Values };
+            let open = |part| self.part(index, part).last().map(|s| s.open);
+            open(values).unwrap_or(field.row_bytes() == 0)
+                && open(Part::Bytes) != Some(false)
+                && open(Part::Validity) != Some(false)
+        };
+        self.memory.is_none() && fields.iter().enumerate().all(grows)
+    }
+
+    /// Bytes of text and binary in its shards.
+    pub(crate) fn text(&self) -> u64 {
+        self.shards.iter().flatten().filter(|s| s.part == Part::Bytes).map(|s| s.bytes).sum()
     }
 
     /// The segment with `rows` rows, whose `shards` are new ones or replace grown ones.
@@ -80,6 +88,10 @@ impl Segment {
                     return Err(bad(format!("field {:?} has {} rows of {}", field.name(), last.end(), next.rows)));
                 }
             }
+            let places = |part| shards.iter().filter(move |s| s.part == part).map(|s| (s.start, s.rows));
+            if !places(Part::Offsets).eq(places(Part::Bytes)) {
+                return Err(bad(format!("field {:?} has offsets of other rows than bytes", field.name())));
+            }
         }
         Ok(next)
     }
@@ -104,7 +116,7 @@ impl Segment {
 
     /// The cells of a field have another shape: of what was written, only what both shapes have still counts.
     pub(crate) fn clip(&mut self, field: usize, cell: &[usize]) {
-        for shard in self.shards.get_mut(field).into_iter().flatten() {
+        for shard in self.shards.get_mut(field).into_iter().flatten().filter(|s| s.part == Part::Values) {
             let before = shard.clip.as_ref().unwrap_or(&shard.cell);
             let clip: Vec<usize> = before.iter().zip(cell).map(|(&a, &b)| a.min(b)).collect();
             shard.open = false;
@@ -143,11 +155,21 @@ fn check_shard(shard: &Shard, field: &FieldSpec) -> Result<(), String> {
     if !layout::is_file_name(&shard.file) {
         return Err("this is no file name".into());
     }
+    let values = shard.part == Part::Values;
+    let may_be = match shard.part {
+        Part::Values => !field.dtype().is_variable(),
+        Part::Offsets | Part::Bytes => field.dtype().is_variable(),
+        Part::Validity => field.nullable(),
+    };
+    if !may_be {
+        return Err(format!("a field of {} has no such part", field.dtype()));
+    }
     let clipped = |clip: &Vec<usize>| {
         clip.len() == shard.cell.len()
             && clip.iter().zip(&shard.cell).zip(field.cell()).all(|((clip, cell), now)| clip <= cell && clip <= now)
     };
     let fits = match &shard.clip {
+        _ if !values => shard.cell.is_empty() && shard.clip.is_none(),
         None => shard.cell == field.cell(),
         Some(clip) => shard.cell.len() == field.cell().len() && clipped(clip) && !shard.open,
     };
@@ -156,8 +178,13 @@ fn check_shard(shard: &Shard, field: &FieldSpec) -> Result<(), String> {
     }
     let elements = shard.cell.iter().try_fold(1_u64, |n, &axis| n.checked_mul(axis as u64));
     let row_bytes = elements.and_then(|n| n.checked_mul(field.dtype().size() as u64));
-    let bytes = row_bytes.and_then(|n| n.checked_mul(shard.rows));
-    if shard.rows == 0 || bytes != Some(shard.bytes) || shard.bytes == 0 {
+    let bytes = match shard.part {
+        Part::Values => row_bytes.and_then(|n| n.checked_mul(shard.rows)).filter(|&bytes| bytes > 0),
+        Part::Offsets => shard.rows.checked_add(1).and_then(|n| n.checked_mul(8)),
+        Part::Bytes => Some(shard.bytes),
+        Part::Validity => Some(shard.rows),
+    };
+    if shard.rows == 0 || bytes != Some(shard.bytes) {
         return Err(format!("{} bytes are not {} rows of {row_bytes:?}", shard.bytes, shard.rows));
     }
     shard.check_kind()?;

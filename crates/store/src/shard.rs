@@ -1,6 +1,6 @@
 //! A shard: the rows of one field, in one segment, in one `.npy` file.
 
-use hyperslab_core::{Error, FieldSpec, Result, npy};
+use hyperslab_core::{DType, Error, FieldSpec, Result, npy};
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Crc, Id, is_first};
@@ -72,6 +72,23 @@ pub(crate) enum Kind {
 }
 
 impl Shard {
+    /// The length of axis 0 of the `.npy` that it is.
+    pub(crate) fn length(&self) -> u64 {
+        match self.part {
+            Part::Values | Part::Validity => self.rows,
+            Part::Offsets => self.bytes / 8,
+            Part::Bytes => self.bytes,
+        }
+    }
+
+    /// The page that its file starts with.
+    ///
+    /// # Errors
+    /// As [`part_header`].
+    pub(crate) fn header(&self, field: &FieldSpec) -> Result<Vec<u8>> {
+        part_header(field, self.part, self.length())
+    }
+
     /// The path of its file; `array` is the one whose segment it is in.
     pub(crate) fn path(&self, array: Id) -> String {
         layout::array_file(self.dir, self.home.unwrap_or(array).0, &self.file)
@@ -123,12 +140,17 @@ fn gcd(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }
 
-/// The page that a shard's file starts with: a `.npy` header that claims `rows` rows.
+/// The page that the file of a part starts with: a `.npy` header that claims `length` elements along axis 0.
 ///
 /// # Errors
 /// `Invalid` for a cell whose shape does not fit in the page.
-pub(crate) fn header(field: &FieldSpec, rows: u64) -> Result<Vec<u8>> {
-    let header = npy::write_header(field.dtype(), &field.shape(rows), PAGE as usize)?;
+pub(crate) fn part_header(field: &FieldSpec, part: Part, length: u64) -> Result<Vec<u8>> {
+    let header = match part {
+        Part::Values => npy::write_header(field.dtype(), &field.shape(length), PAGE as usize)?,
+        Part::Offsets => npy::write_header(DType::Int64, &[length], PAGE as usize)?,
+        Part::Bytes => npy::write_header(DType::UInt8, &[length], PAGE as usize)?,
+        Part::Validity => npy::write_header(DType::Bool, &[length], PAGE as usize)?,
+    };
     if header.len() as u64 != DATA_OFFSET {
         return Err(Error::invalid(format!("field {:?} has too many axes for a shard's header", field.name())));
     }

@@ -177,7 +177,7 @@ impl Transaction {
         self.check_free(&name)?;
         check_fields(&fields).map_err(|e| e.with("array", &name))?;
         for field in &fields {
-            crate::shard::header(field, 0)?;
+            crate::shard::part_header(field, crate::shard::Part::Values, 0)?;
         }
         check_shard_bytes(options.shard_bytes)?;
         check_codecs(&fields, &options).map_err(|e| e.with("array", &name))?;

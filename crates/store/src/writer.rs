@@ -1,5 +1,7 @@
 //! Writes rows into shards: fills the open ones, then makes new ones, and says what the log must record.
 
+mod parts;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -7,17 +9,15 @@ use hyperslab_core::{Error, ErrorKind, FieldSpec, Result};
 use uuid::Uuid;
 
 use crate::action::{Action, Crc, DeletedFile, Id, SegmentAction};
-use crate::codec::{Codec, SeekableWriter};
-use crate::layout::{self, DATA_OFFSET};
+use crate::codec::Codec;
+use crate::layout;
 use crate::pins::{Pins, Staging};
 use crate::segment::{self, Segment};
-use crate::shard::{self, Kind, Part, Shard};
+use crate::shard::Kind;
 use crate::state::ArrayState;
 use crate::store::Inner;
 use crate::{Durability, Storage};
-
-/// A new shard of up to this size is written together with its header.
-const ONE_WRITE: usize = 1 << 20;
+use parts::{Parts, Place};
 
 /// A field's rows are compressed from this size on.
 pub(crate) const COMPRESSED_BYTES: usize = 64 << 10;
@@ -233,6 +233,8 @@ impl Target {
 pub(crate) struct SegmentWriter {
     target: Target,
     segment_rows: u64,
+    /// At this many bytes of text and binary a segment is closed.
+    segment_text: u64,
     current: Option<Current>,
     done: Vec<Action>,
 }
@@ -243,19 +245,10 @@ struct Current {
     rows: u64,
     /// Whether the segment is in the log already, and with how many rows.
     committed: Option<u64>,
+    /// Bytes of text and binary in it.
+    text: u64,
     /// Per field, the shards that are new or grow.
-    shards: Vec<Vec<Growing>>,
-}
-
-#[derive(Debug)]
-struct Growing {
-    shard: Shard,
-    /// Rows that the log has already; `None` for a new file.
-    committed: Option<u64>,
-    /// Rows that the file's header claims.
-    header: Option<u64>,
-    /// What compresses the shard.
-    zstd: Option<SeekableWriter>,
+    shards: Vec<Parts>,
 }
 
 impl SegmentWriter {
@@ -266,43 +259,49 @@ impl SegmentWriter {
             id: segment.id,
             rows: segment.rows,
             committed: Some(segment.rows),
-            shards: segment
-                .shards
-                .iter()
-                .map(|shards| {
-                    let last = shards.last().cloned();
-                    last.map(|s| Growing { committed: Some(s.rows), header: Some(s.rows), shard: s, zstd: None })
-                        .into_iter()
-                        .collect()
-                })
-                .collect(),
+            text: segment.text(),
+            shards: segment.shards.iter().map(|shards| Parts::of(shards)).collect(),
         });
-        Self { target, segment_rows, current, done: Vec::new() }
+        let segment_text = target.shard_bytes.saturating_mul(layout::SEGMENT_SHARDS);
+        Self { target, segment_rows, segment_text, current, done: Vec::new() }
     }
 
     /// A writer of one new segment, whatever its size.
     pub(crate) fn whole(target: Target, id: u32) -> Self {
         let current = Current { id, ..Current::new(target.fields.len()) };
-        Self { target, segment_rows: u64::from(u32::MAX), current: Some(current), done: Vec::new() }
+        let (segment_rows, segment_text) = (u64::from(u32::MAX), u64::MAX);
+        Self { target, segment_rows, segment_text, current: Some(current), done: Vec::new() }
     }
 
-    /// Appends `rows` rows, whose raw bytes are `columns`, one per field.
+    /// Appends `rows` rows, of which `columns` are the bytes, one per field: [`packed`] or raw.
     pub(crate) fn write(&mut self, files: &mut Files, columns: &[&[u8]], rows: u64) -> Result<()> {
+        let fields = self.target.fields.len();
+        let unpack = |(field, column): (&FieldSpec, &&[u8])| match packed::is_packed(field) {
+            true => packed::unpack(field, column).map(Some),
+            false => Ok(None),
+        };
+        let unpacked: Vec<Option<Rows>> = self.target.fields.iter().zip(columns).map(unpack).collect::<Result<_>>()?;
         let mut done = 0;
         while done < rows {
-            let fields = self.target.fields.len();
             let current = self.current.get_or_insert_with(|| Current::new(fields));
-            let n = (rows - done).min(self.segment_rows.saturating_sub(current.rows));
-            if n == 0 {
+            let mut n = (rows - done).min(self.segment_rows.saturating_sub(current.rows));
+            if n == 0 || current.text >= self.segment_text {
                 self.close(files, false)?;
                 continue;
             }
+            for text in unpacked.iter().flatten() {
+                n = text.fitting(done as usize, n as usize, self.segment_text - current.text) as u64;
+            }
+            let range = done as usize..(done + n) as usize;
             for (index, (field, column)) in self.target.fields.iter().zip(columns).enumerate() {
-                let row_bytes = field.row_bytes();
-                let (from, to) = (done as usize * row_bytes, (done + n) as usize * row_bytes);
-                let bytes = column.get(from..to).unwrap_or_default();
-                if let (false, Some(shards)) = (bytes.is_empty(), current.shards.get_mut(index)) {
-                    write_field(&self.target, index, shards, files, bytes)?;
+                let Some(parts) = current.shards.get_mut(index) else { continue };
+                let mut to = Place { target: &self.target, index, field, files };
+                match unpacked.get(index).and_then(Option::as_ref) {
+                    Some(rows) => {
+                        current.text += rows.text(range.clone()).len() as u64;
+                        parts.write_unpacked(&mut to, rows, range.clone(), current.rows)?;
+                    }
+                    None => parts.write_values(&mut to, column, range.clone())?,
                 }
             }
             current.rows += n;
@@ -322,23 +321,10 @@ impl SegmentWriter {
         if current.committed == Some(current.rows) {
             return Ok(());
         }
-        let open = open && current.rows < self.segment_rows;
+        let open = open && current.rows < self.segment_rows && current.text < self.segment_text;
         let mut shards = Vec::new();
-        for (field, growing) in self.target.fields.iter().zip(current.shards) {
-            let last = growing.len().saturating_sub(1);
-            for (i, mut g) in growing.into_iter().enumerate() {
-                g.end(&self.target, field, files)?;
-                g.shard.open = open && i == last && g.shard.kind == Kind::Raw;
-                if g.shard.kind == Kind::Raw && g.header != Some(g.shard.rows) {
-                    let path = g.shard.path(self.target.array);
-                    let header = shard::header(field, g.shard.rows)?;
-                    match g.committed {
-                        Some(_) => files.headers.push((path, header)),
-                        None => files.put(&path, 0, &header)?,
-                    }
-                }
-                shards.push(g.shard);
-            }
+        for (index, (field, parts)) in self.target.fields.iter().zip(current.shards).enumerate() {
+            shards.extend(parts.close(&mut Place { target: &self.target, index, field, files }, open)?);
         }
         let action = SegmentAction { array: self.target.array, segment: current.id, rows: current.rows, shards };
         self.done.push(match current.committed {
@@ -352,110 +338,7 @@ impl SegmentWriter {
 impl Current {
     fn new(fields: usize) -> Self {
         let id = random_segment_id();
-        Self { id, rows: 0, committed: None, shards: (0..fields).map(|_| Vec::new()).collect() }
-    }
-}
-
-impl Growing {
-    fn new(
-        target: &Target,
-        index: usize,
-        field: &FieldSpec,
-        files: &mut Files,
-        start: u64,
-        bytes: usize,
-    ) -> Result<Self> {
-        let id = target.field_ids.get(index).copied().unwrap_or_default();
-        let (kind, zstd) = match target.codec(index, bytes) {
-            Codec::None => (Kind::Raw, None),
-            Codec::Zstd(level) => {
-                let header = shard::header(field, shard::capacity(field.row_bytes() as u64, target.shard_bytes))?;
-                (Kind::Zstd, Some(SeekableWriter::new(level, &header, field.row_bytes())?))
-            }
-        };
-        let shard = Shard { kind, ..new_shard(id, field, files.create_name(target.array, kind), start) };
-        Ok(Self { shard, committed: None, header: None, zstd })
-    }
-
-    /// Writes rows that fit, of which there is at least one.
-    fn write(&mut self, target: &Target, field: &FieldSpec, files: &mut Files, values: &[u8]) -> Result<()> {
-        let path = self.shard.path(target.array);
-        let rows = (values.len() / field.row_bytes().max(1)) as u64;
-        if let Some(zstd) = &mut self.zstd {
-            zstd.write(values, &mut |at, bytes| files.put(&path, at, bytes))?;
-        } else if self.shard.rows == 0 && values.len() <= ONE_WRITE {
-            let mut file = shard::header(field, rows)?;
-            file.extend_from_slice(values);
-            files.put(&path, 0, &file)?;
-            self.header = Some(rows);
-        } else {
-            files.put(&path, self.shard.offset + self.shard.bytes, values)?;
-        }
-        files.wrote(self.shard.folder(target.array), &path);
-        self.shard.rows += rows;
-        self.shard.bytes += values.len() as u64;
-        self.shard.crc32c = self.shard.crc32c.append(values);
-        Ok(())
-    }
-
-    /// Writes the end of a compressed file.
-    fn end(&mut self, target: &Target, field: &FieldSpec, files: &mut Files) -> Result<()> {
-        let Some(zstd) = self.zstd.take() else { return Ok(()) };
-        let (path, header) = (self.shard.path(target.array), shard::header(field, self.shard.rows)?);
-        let stored = zstd.finish(&header, &mut |at, bytes| files.put(&path, at, bytes))?;
-        self.shard.stored = Some(stored);
-        Ok(())
-    }
-}
-
-/// Writes the rows of one field, shard after shard.
-fn write_field(
-    target: &Target,
-    index: usize,
-    shards: &mut Vec<Growing>,
-    files: &mut Files,
-    mut bytes: &[u8],
-) -> Result<()> {
-    let Some(field) = target.fields.get(index) else { return Ok(()) };
-    let row_bytes = field.row_bytes() as u64;
-    let capacity = shard::capacity(row_bytes, target.shard_bytes);
-    while !bytes.is_empty() {
-        if shards.last().is_none_or(|g| g.shard.rows >= capacity) {
-            let start = shards.last().map_or(0, |g| g.shard.end());
-            // The few rows that are left over from many are compressed like them.
-            let many = shards.last().is_some_and(|g| g.shard.kind == Kind::Zstd);
-            let bytes = if many { COMPRESSED_BYTES } else { bytes.len() };
-            shards.push(Growing::new(target, index, field, files, start, bytes)?);
-        }
-        let Some(g) = shards.last_mut() else { break };
-        let rows = (capacity - g.shard.rows).min(bytes.len() as u64 / row_bytes);
-        let (now, later) = bytes.split_at((rows * row_bytes) as usize);
-        g.write(target, field, files, now)?;
-        if g.shard.rows >= capacity {
-            g.end(target, field, files)?;
-        }
-        bytes = later;
-    }
-    Ok(())
-}
-
-fn new_shard(field: u32, spec: &FieldSpec, (dir, file): (u16, String), start: u64) -> Shard {
-    Shard {
-        field,
-        part: Part::Values,
-        file,
-        home: None,
-        dir,
-        kind: Kind::Raw,
-        offset: DATA_OFFSET,
-        start,
-        rows: 0,
-        bytes: 0,
-        cell: spec.cell().to_vec(),
-        clip: None,
-        open: false,
-        stored: None,
-        crc32c: Crc::default(),
+        Self { id, rows: 0, committed: None, text: 0, shards: (0..fields).map(|_| Parts::default()).collect() }
     }
 }
 

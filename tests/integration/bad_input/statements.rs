@@ -141,7 +141,7 @@ fn names_and_clauses() {
         ("ALTER TABLE v RENAME TO n", &["n", "exists"]),
         ("CREATE TABLE v AS SELECT 1 AS x", &["v", "exists"]),
         ("CREATE TABLE v (x INT)", &["v", "exists"]),
-        ("CREATE TABLE x (a TEXT)", &["a"]),
+        ("CREATE TABLE x (a VARCHAR(3))", &["a"]),
         ("CREATE TABLE x (a INT, a INT)", &["a"]),
         ("CREATE TABLE x (a INT) WITH (no_such_option = '3')", &["no_such_option"]),
         ("CREATE TABLE x (a INT) WITH (shard_bytes = 'large')", &["shard_bytes"]),

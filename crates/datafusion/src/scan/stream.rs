@@ -198,7 +198,7 @@ impl Reader {
         let source = Arc::clone(scan.source());
         let columns: Vec<_> = scan.projection().iter().map(|c| c.checked_sub(1)).collect();
         let fields = columns.iter().flatten().filter_map(|&i| source.fields().get(i));
-        let row_bytes = fields.map(|f| f.row_bytes() as u64).sum::<u64>();
+        let row_bytes = fields.map(|f| super::batch_width(f) as u64).sum::<u64>();
         let counter = |name| MetricBuilder::new(metrics).counter(name, partition);
         Self { columns, row_bytes, mapped: counter("bytes_mapped"), copied: counter("bytes_copied"), source }
     }

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use datafusion::common::{Result, not_impl_err, plan_err};
+use datafusion::common::{Result, ScalarValue, not_impl_err, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
     ColumnDef, CreateTable, CreateTableOptions, Expr as SqlExpr, HiveDistributionStyle, SqlOption, Statement as Sql,
     Value, ValueWithSpan,
 };
-use hyperslab_core::arrow;
+use hyperslab_core::{Fill, arrow};
 use hyperslab_store::{ArrayName, ArrayOptions, Codec};
 
 use super::refuse_clauses;
@@ -17,6 +17,7 @@ use crate::session::Frame;
 use crate::to_datafusion;
 use crate::types::field_spec;
 use crate::write::change::{Change, StoreChange};
+use crate::write::convert::{Rows, convert};
 use crate::write::{ArrayWrite, IfExists, Mode, Report, WriteTarget, without_row};
 
 const CREATE: &str = "CREATE TABLE";
@@ -78,7 +79,10 @@ fn create_as(
     if columns.is_empty() {
         return plan_err!("CREATE TABLE {name} AS: the query gives no column but row, which every array has by itself");
     }
-    let fields = columns.iter().map(|c| arrow::from_field(c).map_err(to_datafusion)).collect::<Result<Vec<_>>>()?;
+    // Nearly every column of a file may hold NULL. Vectors stay plain all the same: a NULL among them is an error.
+    let plain = |f: hyperslab_core::FieldSpec| if f.cell().is_empty() { f } else { f.with_nullable(false) };
+    let field = |c| arrow::from_field(c).map(plain).map_err(to_datafusion);
+    let fields = columns.iter().map(|c| field(c)).collect::<Result<Vec<_>>>()?;
     let mode = Mode::Create { options, if_exists };
     ArrayWrite::plan(WriteTarget { store: frame.store.clone(), name, fields, mode, report: Report::Count }, input)
 }
@@ -86,15 +90,49 @@ fn create_as(
 /// The field that a column's definition means. `what`: the statement, for messages.
 pub(super) fn column(frame: &Frame, what: &str, column: &ColumnDef) -> Result<hyperslab_core::FieldSpec> {
     let ColumnDef { name, data_type, options } = column;
-    let field = field_spec(&frame.identifier(name), data_type)?;
+    let mut field = field_spec(&frame.identifier(name), data_type)?;
     for option in options {
         use datafusion::sql::sqlparser::ast::ColumnOption as O;
-        // NOT NULL says what holds anyway.
-        if !matches!(option.option, O::NotNull) {
-            return not_impl_err!("{what}: column {name}: {} is not supported; leave it out", option.option);
-        }
+        field = match &option.option {
+            // What holds anyway.
+            O::NotNull => field.with_nullable(false),
+            O::Null => field.with_nullable(true),
+            O::Default(value) => {
+                let fill = fill(&field, value)?;
+                field.with_fill(fill).map_err(to_datafusion)?
+            }
+            other => return not_impl_err!("{what}: column {name}: {other} is not supported; leave it out"),
+        };
     }
     Ok(field)
+}
+
+/// The element that DEFAULT gives.
+fn fill(field: &hyperslab_core::FieldSpec, value: &SqlExpr) -> Result<Fill> {
+    let text = value.to_string();
+    let refused = || {
+        plan_datafusion_err!(
+            "column {:?}: DEFAULT {text}: a number, a text, TRUE or FALSE is needed: one element, not a list or a computation",
+            field.name()
+        )
+    };
+    let scalar = match value {
+        SqlExpr::Value(ValueWithSpan { value: Value::Boolean(b), .. }) => ScalarValue::from(*b),
+        SqlExpr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => {
+            ScalarValue::from(text.as_str())
+        }
+        _ => match (text.parse::<i64>(), text.parse::<u64>(), text.parse::<f64>()) {
+            (Ok(n), ..) => ScalarValue::from(n),
+            (_, Ok(n), _) => ScalarValue::from(n),
+            (.., Ok(x)) if text.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) => ScalarValue::from(x),
+            _ => return Err(refused()),
+        },
+    };
+    let element = hyperslab_core::FieldSpec::new(field.name(), field.dtype(), vec![]).map_err(to_datafusion)?;
+    let column =
+        convert(&element, &scalar.to_array()?, Rows::Input(0)).map_err(|e| refused().context(e.to_string()))?;
+    let parts = arrow::parts(&element, column.as_ref(), 0).map_err(to_datafusion)?;
+    Ok(Fill::from_bytes(parts.values.to_vec()))
 }
 
 struct Parts {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Field;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, Result, plan_err};
+use datafusion::common::{Column, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Values};
 use datafusion::sql::parser::Statement as Parsed;
@@ -124,9 +124,10 @@ fn given_fields<'a>(
         }
         given.push(field);
     }
-    match fields.iter().find(|f| !given.iter().any(|g| g.name() == f.name())) {
+    let needed = |f: &&FieldSpec| !f.nullable() && f.fill().is_none();
+    match fields.iter().filter(needed).find(|f| !given.iter().any(|g| g.name() == f.name())) {
         Some(missing) => plan_err!(
-            "INSERT INTO {array}: field {:?} needs a value: fields hold no NULL and have no defaults",
+            "INSERT INTO {array}: field {:?} needs a value: it holds no NULL and has no default",
             missing.name()
         ),
         None => Ok(given),
@@ -144,13 +145,21 @@ fn in_field_order(array: &str, fields: &[FieldSpec], given: &[&FieldSpec], sourc
             given.len()
         );
     }
-    if fields.iter().zip(given).all(|(f, g)| f.name() == g.name()) {
+    if fields.len() == given.len() && fields.iter().zip(given).all(|(f, g)| f.name() == g.name()) {
         return Ok(source);
     }
     let column_of = |field: &FieldSpec| -> Option<Column> {
         columns.get(given.iter().position(|g| g.name() == field.name())?).cloned()
     };
-    project(source, fields.iter().filter_map(column_of).map(Expr::Column).collect())
+    let value_of = |field: &FieldSpec| match column_of(field) {
+        Some(column) => Ok(Expr::Column(column)),
+        // The default, or NULL.
+        None => {
+            let value = arrow::filled(field, 1).map_err(to_datafusion)?.array;
+            Ok(Expr::Literal(ScalarValue::try_from_array(&value, 0)?, None).alias(field.name()))
+        }
+    };
+    project(source, fields.iter().map(value_of).collect::<Result<_>>()?)
 }
 
 /// `VALUES ($1, …)`: a parameter alone in its place has the type of its field.

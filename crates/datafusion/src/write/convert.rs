@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, GenericListArray, OffsetSizeTrait, new_empty_array,
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeListArray, GenericListArray, OffsetSizeTrait, UInt64Array,
+    make_array, new_empty_array,
 };
+use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::kernels::cmp::not_distinct;
-use datafusion::arrow::compute::{CastOptions, cast, cast_with_options};
+use datafusion::arrow::compute::{CastOptions, cast, cast_with_options, take};
 use datafusion::arrow::datatypes::{DataType, Field, Float16Type, Float32Type, Float64Type};
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::common::{Result, exec_datafusion_err, exec_err, plan_err};
@@ -37,6 +39,10 @@ pub(crate) fn check_type(field: &FieldSpec, data_type: &DataType) -> Result<()> 
             is_text || matches!(leaf, DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64)
         }
         DType::Timedelta64(_) => matches!(leaf, DataType::Duration(_)),
+        DType::Utf8 => is_text,
+        DType::Binary | DType::FixedBytes(_) => {
+            is_text || leaf.is_binary() || matches!(leaf, DataType::FixedSizeBinary(_))
+        }
         _ => leaf.is_numeric() || matches!(leaf, DataType::Boolean | DataType::Null),
     };
     if fits || *leaf == target {
@@ -55,8 +61,22 @@ pub(crate) fn check_type(field: &FieldSpec, data_type: &DataType) -> Result<()> 
 pub(crate) enum Rows<'a> {
     /// The input's, from this one on.
     Input(u64),
+    /// These of the input.
+    InputRows(&'a [u64]),
     /// These of the array.
     Array(&'a [u64]),
+}
+
+impl Rows<'_> {
+    /// The number of the column's `row`-th.
+    fn number(self, row: u64) -> u64 {
+        match self {
+            Self::Input(first) => first + row,
+            Self::InputRows(rows) | Self::Array(rows) => {
+                usize::try_from(row).ok().and_then(|row| rows.get(row)).copied().unwrap_or_default()
+            }
+        }
+    }
 }
 
 /// A column as the field stores it.
@@ -66,8 +86,11 @@ pub(crate) enum Rows<'a> {
 pub(crate) fn convert(field: &FieldSpec, column: &ArrayRef, of: Rows<'_>) -> Result<ArrayRef> {
     let rows = column.len();
     let place = Place { field, of };
-    place.no_nulls(column, 1)?;
     check_type(field, column.data_type())?;
+    if field.nullable() && column.logical_null_count() > 0 {
+        return convert_nullable(field, column, of);
+    }
+    place.no_nulls(column, 1)?;
     // An empty column of an untyped NULL has no lists to walk.
     if rows == 0 {
         return Ok(new_empty_array(&arrow::data_type(field)));
@@ -82,6 +105,32 @@ pub(crate) fn convert(field: &FieldSpec, column: &ArrayRef, of: Rows<'_>) -> Res
     }
     let leaves = place.elements(&leaves, per_row)?;
     wrap(field, leaves, rows)
+}
+
+/// A column of which some rows are NULL, as a nullable field stores it: the others are converted.
+fn convert_nullable(field: &FieldSpec, column: &ArrayRef, of: Rows<'_>) -> Result<ArrayRef> {
+    let nulls = column.logical_nulls().unwrap_or_else(|| NullBuffer::new_valid(column.len()));
+    let valid: Vec<u64> = (0u64..).zip(nulls.iter()).filter(|(_, valid)| *valid).map(|(row, _)| row).collect();
+    if valid.is_empty() {
+        let field = FieldSpec::new(field.name(), field.dtype(), field.cell().to_vec()).map_err(crate::to_datafusion)?;
+        let none = arrow::filled(&field.with_nullable(true), column.len()).map_err(crate::to_datafusion)?;
+        return Ok(none.array);
+    }
+    let numbers: Vec<u64> = valid.iter().map(|&row| of.number(row)).collect();
+    let given = match of {
+        Rows::Input(_) => Rows::InputRows(&numbers),
+        _ => Rows::Array(&numbers),
+    };
+    let values = take(column, &UInt64Array::from(valid), None)?;
+    let values = convert(field, &values, given)?;
+    // Below a NULL stands the first value.
+    let mut next = 0;
+    let places = nulls.iter().map(|valid| {
+        next += u64::from(valid);
+        if valid { next - 1 } else { 0 }
+    });
+    let spread = take(&values, &places.collect::<UInt64Array>(), None)?;
+    Ok(make_array(spread.to_data().into_builder().nulls(Some(nulls)).build()?))
 }
 
 /// Puts flat elements back into the field's lists.
@@ -149,6 +198,10 @@ fn sql_name(dtype: DType) -> &'static str {
         DType::UInt32 => "INT UNSIGNED",
         DType::UInt64 => "BIGINT UNSIGNED",
         DType::Float16 => "HALF",
+        DType::Bfloat16 => "BFLOAT16",
+        DType::FixedBytes(_) => "BINARY",
+        DType::Utf8 => "VARCHAR",
+        DType::Binary => "BYTEA",
         DType::Float32 | DType::Complex64 => "FLOAT",
         DType::Float64 | DType::Complex128 => "DOUBLE",
         DType::Datetime64(_) | DType::Timedelta64(_) => "TIMESTAMP",
@@ -166,6 +219,7 @@ impl Place<'_> {
         let field = self.field.name();
         match self.of {
             Rows::Input(first) => format!("field {field:?}, row {} of the input", first + row as u64),
+            Rows::InputRows(_) => format!("field {field:?}, row {} of the input", self.of.number(row as u64)),
             Rows::Array(rows) => format!("field {field:?}, row {}", rows.get(row).copied().unwrap_or_default()),
         }
     }
@@ -223,8 +277,9 @@ impl Place<'_> {
         if values.is_empty() {
             return Ok(new_empty_array(&target)); // an empty list has no type that could be cast
         }
-        let values = match values.data_type() {
-            DataType::Dictionary(_, value) => &cast(values, value)?,
+        let values = match (values.data_type(), &target) {
+            (DataType::Dictionary(_, value), _) => &cast(values, value)?,
+            (_, DataType::FixedSizeBinary(_)) => &cast(values, &DataType::Binary)?,
             _ => values,
         };
         // With `safe`, what cannot be cast becomes NULL, so that the row can be named.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use hyperslab_core::npy::write_header;
-use hyperslab_core::{ArraySink, Error, FieldSpec, Result, SinkSummary, arrow};
+use hyperslab_core::{ArraySink, DType, Error, FieldSpec, Result, SinkSummary, arrow};
 use tempfile::NamedTempFile;
 
 const ALIGN: usize = 64;
@@ -28,12 +28,25 @@ pub struct NpySink {
 }
 
 impl NpySink {
-    /// Starts a file of one field, whose name the format does not keep.
+    /// Starts a file of one field, whose name the format does not keep. NumPy has no bfloat16: it is written as float32.
     ///
     /// # Errors
-    /// `Invalid` when `path` is there and no regular file, or the field does not fit in a header; `Io`.
+    /// `Unsupported` for text and binary; `Invalid` when `path` is there and no regular file, or the field does not fit
+    /// in a header; `Io`.
     pub fn create(path: impl AsRef<Path>, field: &FieldSpec) -> Result<Self> {
         let path = path.as_ref();
+        if field.dtype().is_variable() {
+            return Err(Error::unsupported(format!(
+                "field {:?} holds {}, and a .npy file only elements of one size; write Parquet or CSV, or leave it out",
+                field.name(),
+                field.dtype()
+            ))
+            .with("file", path.display()));
+        }
+        let field = &match field.dtype() {
+            DType::Bfloat16 => FieldSpec::new(field.name(), DType::Float32, field.cell().to_vec())?,
+            _ => field.clone(),
+        };
         // A link stays one, and its target is replaced.
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let there = std::fs::metadata(&path);

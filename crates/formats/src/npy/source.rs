@@ -6,7 +6,7 @@ use std::path::Path;
 use arrow_buffer::{Buffer, MutableBuffer};
 use bytes::Bytes;
 use hyperslab_core::npy::{MAX_HEADER_BYTES, NpyHeader};
-use hyperslab_core::{ArraySource, Block, ByteOrder, Error, FieldSpec, Result, VALUE, arrow};
+use hyperslab_core::{ArraySource, Block, ByteOrder, DType, Error, FieldSpec, Result, VALUE, arrow};
 
 use super::convert::{Fortran, swap_bytes};
 use crate::map::MappedFile;
@@ -31,7 +31,7 @@ impl NpySource {
     ///
     /// # Errors
     /// `NotFound`; `Corrupt` for a header that is not understood or a file shorter than its shape asks for;
-    /// `Unsupported` for object, string and structured dtypes; `Invalid` for what is no regular file or a cell too
+    /// `Unsupported` for object, text and structured dtypes; `Invalid` for what is no regular file or a cell too
     /// large for Arrow; `Io`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
@@ -40,6 +40,10 @@ impl NpySource {
         let in_file = |e: Error| e.with("file", path.display());
         let header = NpyHeader::parse(all.get(..MAX_HEADER_BYTES).unwrap_or(all)).map_err(in_file)?;
         let field = header.field(VALUE).map_err(in_file)?;
+        if header.fortran_order && header.shape.len() > 1 && matches!(header.dtype, DType::FixedBytes(_)) {
+            let why = "bytes in Fortran order are not read; save numpy.ascontiguousarray of them";
+            return Err(in_file(Error::unsupported(why)));
+        }
         let (expected, found) = (header.data_bytes().map_err(in_file)?, all.len() as u64 - header.data_offset);
         if found < expected {
             return Err(in_file(Error::corrupt(format!(

@@ -156,7 +156,7 @@ impl<'a> Reader<'a> {
 
     /// About how many bytes a row has.
     fn row_bytes(&self) -> u64 {
-        (self.spec.row_bytes() as u64).max(1)
+        self.array.state.row_bytes(self.field).max(1)
     }
 
     /// The end of the rows from `row` on that are read at once: a clean stretch, or a block that is copied.
@@ -297,6 +297,7 @@ impl<'a> Reader<'a> {
         }
         let array = gather.join(&data_type)?;
         let copied = match self.spec.row_bytes() as u64 * rows {
+            _ if self.spec.dtype().is_variable() => array.get_buffer_memory_size() as u64,
             0 => array.get_buffer_memory_size() as u64,
             fixed => fixed,
         };

@@ -29,7 +29,7 @@ fn compressed(header: &[u8], values: &[u8], row_bytes: usize, piece: usize, leve
 }
 
 fn header(dtype: DType, cell: Vec<usize>, rows: u64) -> Vec<u8> {
-    shard::header(&FieldSpec::new("value", dtype, cell).unwrap(), rows).unwrap()
+    shard::part_header(&FieldSpec::new("value", dtype, cell).unwrap(), shard::Part::Values, rows).unwrap()
 }
 
 fn values(len: usize) -> Vec<u8> {

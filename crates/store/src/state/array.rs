@@ -21,6 +21,9 @@ use crate::segment::Segment;
 use crate::shard::{Part, Shard};
 use crate::{ArrayName, ArrayOptions, Storage};
 
+/// So many segments tell how long texts are.
+const SAMPLE: usize = 8;
+
 /// An array at one version.
 #[derive(Debug, Clone)]
 pub(crate) struct ArrayState {
@@ -240,12 +243,21 @@ impl ArrayState {
         self.patches.get(field).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Whether a field's rows lie in its shards as they are: none deleted, patched, clipped or in memory.
+    /// Whether a field's rows lie in its shards as they are: none deleted, patched, clipped, in memory or NULL, none of
+    /// a length of its own, none but zeros without a shard.
     pub(crate) fn is_plain(&self, field: usize) -> bool {
         self.plain.get(field).is_some_and(|plain| {
             *plain.get_or_init(|| {
                 let shard = |s: &Shard| s.part == Part::Values && s.clip.is_none();
-                self.patches(field).is_empty()
+                let Some(spec) = self.fields.get(field) else { return false };
+                let filled = match spec.fill() {
+                    Some(fill) => !fill.is_zero(),
+                    None => spec.nullable(),
+                };
+                let written = |s: &Segment| s.shards.get(field).is_some_and(|shards| !shards.is_empty());
+                !spec.dtype().is_variable()
+                    && !(filled && self.segments.iter().any(|s| !written(s)))
+                    && self.patches(field).is_empty()
                     && self.segments.iter().all(|s| {
                         s.memory.is_none()
                             && s.deleted.rows() == 0
@@ -253,6 +265,17 @@ impl ArrayState {
                     })
             })
         })
+    }
+
+    /// About how many bytes a row of a field has.
+    pub(crate) fn row_bytes(&self, field: usize) -> u64 {
+        let fixed = self.fields.get(field).map_or(0, |f| f.row_bytes() as u64);
+        let sample = self.segments.iter().take(SAMPLE);
+        let (bytes, rows) = sample.fold((0, 0), |(bytes, rows), s| {
+            let text = s.part(field, Part::Bytes).iter().map(|shard| shard.bytes).sum::<u64>();
+            (bytes + text, rows + s.rows)
+        });
+        fixed + bytes.checked_div(rows).unwrap_or(0)
     }
 
     /// The last segment, where it can grow in place.

@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
-use hyperslab_core::{ArraySource, DType, Element, Error, FieldSpec, Result, arrow};
+use hyperslab_core::{ArraySource, DType, Element, Error, FieldSpec, Result};
 
 use super::Transaction;
 use crate::state::ArrayState;
-use crate::{ArrayName, elements};
+use crate::{ArrayName, elements, packed};
 
 /// What is read of a source at once.
 const CHUNK: usize = 4 << 20;
+/// What a text is thought to be long.
+const TEXT: usize = 1 << 10;
 
 impl Transaction {
     /// Appends rows. The batch's columns are the array's fields, in order, of the Arrow types of
@@ -36,7 +38,7 @@ impl Transaction {
             self.rows_of(&array).saturating_sub(self.base.state().array(array.id).map_or(0, |base| base.rows()));
         let columns = array.fields().iter().zip(rows.columns());
         let columns: Vec<Buffer> = columns
-            .map(|(field, column)| arrow::raw_bytes(field, column.as_ref(), first))
+            .map(|(field, column)| packed::of_array(field, column.as_ref(), first))
             .collect::<Result<_>>()
             .map_err(|e| e.with("array", &name))?;
         self.push(&name, &array, &slices(&columns), rows.num_rows() as u64)
@@ -50,7 +52,7 @@ impl Transaction {
         let (name, array) = self.array_for_append(name)?;
         let fields = array.fields();
         check_same(&name, fields, source.fields())?;
-        let row_bytes: usize = fields.iter().map(FieldSpec::row_bytes).sum();
+        let row_bytes: usize = fields.iter().map(row_bytes).sum();
         let chunk = (CHUNK / row_bytes.max(1)).max(1) as u64;
         let mut row = 0;
         while row < source.rows() {
@@ -61,7 +63,7 @@ impl Transaction {
             let mut columns = Vec::with_capacity(fields.len());
             for (index, field) in fields.iter().enumerate() {
                 let block = source.read(index, row..end)?;
-                let bytes = arrow::raw_bytes(field, block.array.as_ref(), row).map_err(|e| e.with("array", &name))?;
+                let bytes = packed::of_array(field, block.array.as_ref(), row).map_err(|e| e.with("array", &name))?;
                 columns.push(bytes);
             }
             self.push(&name, &array, &slices(&columns), end - row)?;
@@ -93,7 +95,7 @@ impl Transaction {
         let count = rows.shape().first().copied().unwrap_or(0) as u64;
         let ordered = rows.as_standard_layout();
         let bytes = ndarray_bytes(field, ordered.as_slice().unwrap_or_default());
-        self.push(&name, &array, &[&bytes], count)
+        self.push(&name, &array, &[&packed::of_raw(field, bytes)], count)
     }
 
     fn array_for_append(&mut self, name: impl Into<ArrayName>) -> Result<(ArrayName, Arc<ArrayState>)> {
@@ -122,6 +124,11 @@ pub(super) fn check_ndarray<T: Element>(name: &ArrayName, field: &FieldSpec, sha
         field.cell(),
         T::NAME,
     )))
+}
+
+/// About how many bytes a row has.
+pub(super) fn row_bytes(field: &FieldSpec) -> usize {
+    field.row_bytes() + if field.dtype().is_variable() { TEXT } else { 0 }
 }
 
 /// The raw bytes of a field's elements.

@@ -2,13 +2,13 @@
 
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
-use hyperslab_core::{Element, Error, FieldSpec, Result, arrow};
+use hyperslab_core::{Element, Error, FieldSpec, Result};
 
 use super::Transaction;
 use super::append::{check_ndarray, ndarray_bytes};
 use crate::action::Id;
 use crate::state::ArrayState;
-use crate::{Addresses, ArrayName};
+use crate::{Addresses, ArrayName, packed};
 
 impl Transaction {
     /// Replaces the values of some fields in some rows. The columns of `values` are named after fields, of the types of
@@ -59,7 +59,7 @@ impl Transaction {
         check_ndarray::<T>(&name, spec, values.shape())?;
         check_count(&name, rows.len(), values.shape().first().copied().unwrap_or(0))?;
         let ordered = values.as_standard_layout();
-        let bytes = ndarray_bytes(spec, ordered.as_slice().unwrap_or_default());
+        let bytes = packed::of_raw(spec, ndarray_bytes(spec, ordered.as_slice().unwrap_or_default()));
         let (id, rows) = self.positions(&name, rows)?;
         if rows.is_empty() {
             return Ok(());
@@ -156,7 +156,7 @@ impl Transaction {
             if columns.iter().any(|(other, _)| *other == index) {
                 return Err(Error::invalid(format!("two columns of new values are named {:?}", field.name())));
             }
-            columns.push((index, arrow::raw_bytes(spec, column.as_ref(), 0).map_err(|e| e.with("array", name))?));
+            columns.push((index, packed::of_array(spec, column.as_ref(), 0).map_err(|e| e.with("array", name))?));
         }
         Ok(columns)
     }

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use arrow_buffer::Buffer;
-use hyperslab_core::{ArraySource, Error, Result, arrow};
+use hyperslab_core::{ArraySource, Error, FieldSpec, Result, arrow};
 use roaring::RoaringBitmap;
 
 use super::Transaction;
+use super::append::row_bytes;
 use super::commit::Draft;
 use super::rebase::Moves;
 use super::stage::{addresses, patch_actions, patch_target, segments};
 use crate::action::{Action, DeleteAction, Deleted, Id, SegmentAction, SegmentDelete};
 use crate::deletion::{to_bytes, to_ranges};
+use crate::packed;
 use crate::segment::Segment;
 use crate::state::{ArrayState, address_field};
 use crate::writer::{Files, SegmentWriter, Target};
@@ -117,13 +119,13 @@ impl Transaction {
                 }
                 New::Memory(rows) => {
                     let source = self.working_array(array.clone());
-                    let row_bytes: u64 = array.fields().iter().map(|f| f.row_bytes() as u64).sum();
+                    let row_bytes: u64 = array.fields().iter().map(|f| row_bytes(f) as u64).sum();
                     let step = (CHUNK / row_bytes.max(1)).max(1);
                     let mut next = rows.start;
                     while next < rows.end {
                         let end = rows.end.min(next + step);
                         let column = |(index, field)| {
-                            arrow::raw_bytes(field, source.read(index, next..end)?.array.as_ref(), next)
+                            packed::of_array(field, source.read(index, next..end)?.array.as_ref(), next)
                         };
                         let columns: Vec<Buffer> =
                             array.fields().iter().enumerate().map(column).collect::<Result<_>>()?;
@@ -235,10 +237,10 @@ impl Transaction {
                 match patch.rows.memory.as_deref() {
                     Some([Some(rows), Some(values)]) => {
                         let rows = arrow::raw_bytes(&address_field()?, rows.as_ref(), 0)?;
-                        let values = arrow::raw_bytes(field, values.as_ref(), 0)?;
+                        let values = packed::of_array(field, values.as_ref(), 0)?;
                         // Rows in memory were written with their new values.
                         let in_memory = |s: u32| array.segment(s).is_none_or(|(.., segment)| segment.memory.is_some());
-                        own.push(addresses(&rows), &values, field.row_bytes(), moves, in_memory)?;
+                        own.push(addresses(&rows), &values, field, moves, in_memory)?;
                     }
                     _ => {
                         self.write_patches(&array, index, std::mem::take(&mut own), draft)?;
@@ -259,7 +261,7 @@ impl Transaction {
                 }
             }
             if let Some(patches) = self.waiting.get(&id).and_then(|w| w.patches.get(&field_id)) {
-                own.push(addresses(&patches.addresses), &patches.values, field.row_bytes(), moves, |_| false)?;
+                own.push(addresses(&patches.addresses), &patches.values, field, moves, |_| false)?;
             }
             self.write_patches(&array, index, own, draft)?;
         }
@@ -268,8 +270,7 @@ impl Transaction {
 
     /// Writes patches behind those of the newest state.
     fn write_patches(&mut self, array: &ArrayState, field: usize, own: Own, draft: &mut Draft) -> Result<()> {
-        let row_bytes = array.field_at(field)?.1.row_bytes();
-        let (rows, values) = own.ordered(row_bytes);
+        let (rows, values) = own.ordered(array.field_at(field)?.1)?;
         if rows.is_empty() {
             return Ok(());
         }
@@ -311,7 +312,7 @@ impl Own {
         &mut self,
         rows: &[u64],
         values: &[u8],
-        row_bytes: usize,
+        field: &FieldSpec,
         moves: &Moves,
         skip: impl Fn(u32) -> bool,
     ) -> Result<()> {
@@ -321,36 +322,36 @@ impl Own {
             self.values.extend_from_slice(values);
             return Ok(());
         }
+        let mut kept = Vec::new();
         for (n, &row) in rows.iter().enumerate().filter(|(_, row)| !skip((**row >> 32) as u32)) {
             self.rows.push(moves.moved(row)?);
-            self.values.extend_from_slice(values.get(n * row_bytes..(n + 1) * row_bytes).unwrap_or_default());
+            kept.push(n);
         }
+        self.values.extend(packed::pick(field, values, &kept)?);
         Ok(())
     }
 
     /// In the order of their addresses, each once: the last one.
-    fn ordered(self, row_bytes: usize) -> (Vec<u64>, Vec<u8>) {
+    fn ordered(self, field: &FieldSpec) -> Result<(Vec<u64>, Vec<u8>)> {
         if self.rows.is_sorted_by(|a, b| a < b) {
-            return (self.rows, self.values);
+            return Ok((self.rows, self.values));
         }
         let mut order: Vec<usize> = (0..self.rows.len()).collect();
         // Stable, so that of equal addresses the last one is the newest.
         order.sort_by_key(|&n| self.rows.get(n).copied());
         let mut rows: Vec<u64> = Vec::with_capacity(order.len());
-        let mut values = Vec::with_capacity(self.values.len());
+        let mut kept: Vec<usize> = Vec::with_capacity(order.len());
         for n in order {
-            let (Some(&row), Some(value)) = (self.rows.get(n), self.values.get(n * row_bytes..(n + 1) * row_bytes))
-            else {
-                continue;
-            };
+            let Some(&row) = self.rows.get(n) else { continue };
             if rows.last() == Some(&row) {
-                values.truncate(values.len() - row_bytes);
+                kept.pop();
             } else {
                 rows.push(row);
             }
-            values.extend_from_slice(value);
+            kept.push(n);
         }
-        (rows, values)
+        let values = packed::pick(field, &self.values, &kept)?;
+        Ok((rows, values))
     }
 }
 

@@ -11,7 +11,7 @@ use super::append::ndarray_bytes;
 use super::edit::field_of;
 use super::stage::addresses;
 use crate::action::Id;
-use crate::{ArrayName, View};
+use crate::{ArrayName, View, packed};
 
 /// A private copy of rows of one field, as an ndarray that can be written to. Dropping it, or [`write`](Self::write),
 /// makes the rows that were changed part of the transaction.
@@ -76,11 +76,13 @@ impl<T: Element> RowsMut<'_, T> {
         }
         self.transaction.touch(self.array);
         if changed.len() == self.rows.len() {
+            let now = packed::of_raw(spec, now);
             return self.transaction.push_patches(self.array, &self.rows, &[(self.field, &now)]);
         }
         let rows: Vec<u64> = changed.iter().filter_map(|&n| self.rows.get(n).copied()).collect();
         let values = changed.iter().filter_map(|n| now.get(n * row_bytes..(n + 1) * row_bytes));
-        self.transaction.push_patches(self.array, &rows, &[(self.field, &values.collect::<Vec<_>>().concat())])
+        let values = packed::of_raw(spec, values.collect::<Vec<_>>().concat().into());
+        self.transaction.push_patches(self.array, &rows, &[(self.field, &values)])
     }
 }
 
@@ -150,7 +152,7 @@ impl Transaction {
         let (first, last) = (places.first().copied().unwrap_or(0), places.last().copied().unwrap_or(0));
         let side_by_side = last.checked_sub(first).is_some_and(|n| n + 1 == places.len() as u64);
         match waits {
-            Some(patches) if side_by_side && !patches.has_writer() => {
+            Some(patches) if side_by_side && !patches.has_writer() && !packed::is_packed(spec) => {
                 let block = self.working_array(array.clone()).read(field, rows.clone())?;
                 let bytes = arrow::raw_bytes(spec, block.array.as_ref(), rows.start)?;
                 let mut own: Option<MutableBuffer> = None;

@@ -8,9 +8,9 @@ use hyperslab_core::{FieldSpec, Result, arrow};
 
 use super::Transaction;
 use crate::action::{Action, Id, PatchAction};
-use crate::elements;
 use crate::state::{ArrayState, address_field};
 use crate::writer::{Files, SegmentWriter, Target};
+use crate::{elements, packed};
 
 /// An array's rows and patches stay in memory up to this size, to be written in place under the lock.
 pub(super) const WAITING: usize = 8 << 20;
@@ -143,7 +143,7 @@ pub(super) fn patch_actions(written: Vec<Action>, field: u32, covers: &BTreeSet<
 }
 
 fn array_of(field: &FieldSpec, bytes: MutableBuffer, rows: u64) -> Result<ArrayRef> {
-    Ok(arrow::array_from_buffer(field, bytes.into(), rows as usize)?.array)
+    Ok(packed::to_array(field, bytes.into(), rows)?.array)
 }
 
 impl Transaction {
@@ -181,10 +181,17 @@ impl Transaction {
 
     fn push_patch(&mut self, id: Id, rows: &[u64], field: usize, values: &[u8]) -> Result<()> {
         let array = self.work.state.array(id).ok_or_else(super::savepoint::gone)?;
-        let (field_id, row_bytes) = array.field_at(field).map(|(id, spec)| (id, spec.row_bytes()))?;
-        let chunk = (CHUNK / (row_bytes + 8)).max(1);
+        let (field_id, spec) = array.field_at(field).map(|(id, spec)| (id, spec.clone()))?;
+        // Packs are not cut: what is replaced at once has been in memory as a whole anyway.
+        let chunk = if packed::is_packed(&spec) { rows.len() } else { CHUNK / (spec.row_bytes() + 8) }.max(1);
         for (n, rows) in rows.chunks(chunk).enumerate() {
-            let values = values.get(n * chunk * row_bytes..(n * chunk + rows.len()) * row_bytes).unwrap_or_default();
+            let values = match packed::is_packed(&spec) {
+                true => values,
+                false => {
+                    let (start, row_bytes) = (n * chunk, spec.row_bytes());
+                    values.get(start * row_bytes..(start + rows.len()) * row_bytes).unwrap_or_default()
+                }
+            };
             self.make_room(id, values.len() + size_of_val(rows))?;
             let patches = self.waiting.entry(id).or_default().patches.entry(field_id).or_default();
             patches.addresses.extend_from_slice(elements::as_bytes(rows));
@@ -245,8 +252,8 @@ impl Transaction {
         for segment in array.segments() {
             let Some(memory) = &segment.memory else { continue };
             let column = |(field, values): (&FieldSpec, &Option<ArrayRef>)| match values {
-                Some(values) => arrow::raw_bytes(field, values.as_ref(), 0),
-                None => Ok(MutableBuffer::from_len_zeroed(segment.rows as usize * field.row_bytes()).into()),
+                Some(values) => packed::of_array(field, values.as_ref(), 0),
+                None => packed::of_array(field, &arrow::filled(field, segment.rows as usize)?.array, 0),
             };
             let columns: Vec<_> = array.fields().iter().zip(memory).map(column).collect::<Result<_>>()?;
             let columns: Vec<&[u8]> = columns.iter().map(|c: &arrow_buffer::Buffer| c.as_slice()).collect();
@@ -263,7 +270,7 @@ impl Transaction {
             let mut covers = BTreeSet::new();
             for (rows, values) in array.memory_patches(index) {
                 let rows_bytes = arrow::raw_bytes(&address_field()?, rows.as_ref(), 0)?;
-                let bytes = arrow::raw_bytes(field, values.as_ref(), 0)?;
+                let bytes = packed::of_array(field, values.as_ref(), 0)?;
                 covers.extend(segments(addresses(&rows_bytes)));
                 writer.write(&mut self.files, &[&rows_bytes, &bytes], rows.len() as u64)?;
             }

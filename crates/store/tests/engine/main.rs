@@ -18,3 +18,4 @@ mod optimize;
 mod placement;
 mod reading;
 mod vacuum;
+mod values;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use hyperslab_core::{ArraySource as _, Error, Result, arrow};
+use hyperslab_core::{ArraySource as _, Error, Result};
 
 use super::OptimizeReport;
 use super::plan::Group;
@@ -14,7 +14,7 @@ use crate::state::{ArrayState, State};
 use crate::store::Inner;
 use crate::transaction::Transaction;
 use crate::writer::{SegmentWriter, Target, random_segment_id};
-use crate::{Array, Snapshot};
+use crate::{Array, Snapshot, packed};
 
 /// What is read of all fields at once.
 const BATCH: u64 = 4 << 20;
@@ -48,7 +48,7 @@ pub(super) fn rewrite(
         let mut columns = Vec::with_capacity(array.fields().len());
         for (index, field) in array.fields().iter().enumerate() {
             let block = source.read(index, row..end)?;
-            columns.push(arrow::raw_bytes(field, block.array.as_ref(), row)?);
+            columns.push(packed::of_array(field, block.array.as_ref(), row)?);
         }
         let columns: Vec<&[u8]> = columns.iter().map(arrow_buffer::Buffer::as_slice).collect();
         writer.write(tx.files_mut(), &columns, end - row)?;
