@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::action::{Action, Crc, DeletedFile, Id, SegmentAction};
 use crate::codec::Codec;
 use crate::layout;
+use crate::packed::{self, Rows};
 use crate::pins::{Pins, Staging};
 use crate::segment::{self, Segment};
 use crate::shard::Kind;

@@ -69,7 +69,7 @@ impl Transaction {
         if spec.cell() == cell {
             return Ok(());
         }
-        crate::shard::header(&spec.with_cell(cell.to_vec())?, 0)?;
+        crate::shard::part_header(&spec.with_cell(cell.to_vec())?, crate::shard::Part::Values, 0)?;
         let (id, field) = (array.id, array.field_at(index)?.0);
         self.reshape(id, Action::Resize(Resize { array: id, field, cell: cell.to_vec() }))
     }
@@ -83,7 +83,7 @@ impl Transaction {
         self.check_writable()?;
         let array = self.resolve(&name)?;
         check_new_field(array, field.name())?;
-        crate::shard::header(&field, 0)?;
+        crate::shard::part_header(&field, crate::shard::Part::Values, 0)?;
         let (id, record) = (array.id, FieldRecord::new(array.next_field, &field));
         self.reshape(id, Action::FieldAdd(FieldAdd { array: id, field: record }))
     }
