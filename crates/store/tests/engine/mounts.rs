@@ -60,13 +60,13 @@ const OPERATIONS: &[Operation] = &[
     }),
     ("replace", |store| {
         let mut tx = store.begin()?;
-        let at: Vec<i64> = (0..2000).map(|n| n * 2).collect();
-        tx.replace_ndarray("a", "value", &at, &rows(9000, 2000))?;
+        let at: Vec<i64> = (0..1700).map(|n| n * 2).collect();
+        tx.replace_ndarray("a", "value", &at, &rows(9000, 1700))?;
         tx.commit().map(drop)
     }),
     ("delete", |store| {
         let mut tx = store.begin()?;
-        let at: Vec<i64> = (0..1500).map(|n| n * 3).collect();
+        let at: Vec<i64> = (0..1500).map(|n| n * 2).collect();
         tx.delete("a", &at)?;
         tx.commit().map(drop)
     }),
