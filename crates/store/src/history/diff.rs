@@ -105,19 +105,9 @@ impl Store {
 
 impl Diff {
     fn new(old: Option<Array>, new: Option<Array>, lineage: Lineage, backwards: bool) -> Result<Self> {
-        let (mut a, mut b, mut swapped) = (old.clone(), new.clone(), backwards);
+        let (mut a, mut b, swapped) = (old.clone(), new.clone(), backwards);
         if swapped {
             std::mem::swap(&mut a, &mut b);
-        }
-        if let (Some(x), Some(y)) = (&a, &b)
-            && lineage.restored
-        {
-            let lost =
-                |x: &Array, y: &Array| x.state().segments().iter().filter(|s| !lineage.leads(s.id, y.state())).count();
-            if lost(y, x) < lost(x, y) {
-                std::mem::swap(&mut a, &mut b);
-                swapped = !swapped;
-            }
         }
         let mut fields = Vec::new();
         if let (Some(a), Some(b)) = (&a, &b)

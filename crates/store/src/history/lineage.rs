@@ -16,8 +16,9 @@ use crate::state::ArrayState;
 pub(super) struct Lineage {
     id: Id,
     groups: Vec<Group>,
-    /// The group that replaced a segment.
-    replaced: HashMap<u32, usize>,
+    /// The groups that a segment is in: where it was replaced (more than once, if it was restored in between) and where
+    /// it came from.
+    of_segment: HashMap<u32, Vec<usize>>,
     /// Segments in which rows were replaced.
     patched: HashSet<u32>,
     /// Whether the array was restored to an earlier state in between.
@@ -39,7 +40,7 @@ struct Member {
 
 impl Lineage {
     pub(super) fn of(id: Id) -> Self {
-        Self { id, groups: Vec::new(), replaced: HashMap::new(), patched: HashSet::new(), restored: false }
+        Self { id, groups: Vec::new(), of_segment: HashMap::new(), patched: HashSet::new(), restored: false }
     }
 
     /// Takes note of what an entry did to the array.
@@ -61,80 +62,95 @@ impl Lineage {
     fn replace(&mut self, action: &SegmentReplace) -> Result<()> {
         let old = action.old.iter().map(|s| Member::new(s.segment, s.rows, &s.deleted)).collect::<Result<_>>()?;
         let new = action.new.iter().map(|s| Member::new(s.segment, s.rows, &s.deleted)).collect::<Result<_>>()?;
-        self.replaced.extend(action.old.iter().map(|s| (s.segment, self.groups.len())));
+        let ids = action.old.iter().map(|s| s.segment).chain(action.new.iter().map(|s| s.segment));
+        for id in ids {
+            self.of_segment.entry(id).or_default().push(self.groups.len());
+        }
         self.groups.push(Group { old, new });
         Ok(())
     }
 
-    /// The segment and all that its rows went through.
-    fn reached(&self, segment: u32) -> BTreeSet<u32> {
-        let (mut reached, mut left) = (BTreeSet::new(), vec![segment]);
-        while let Some(segment) = left.pop() {
-            if reached.insert(segment)
-                && let Some(group) = self.replaced.get(&segment).and_then(|i| self.groups.get(*i))
-            {
-                left.extend(group.new.iter().map(|m| m.segment));
-            }
-        }
-        reached
+    fn groups_of(&self, segment: u32) -> impl Iterator<Item = &Group> {
+        self.of_segment.get(&segment).into_iter().flatten().filter_map(|i| self.groups.get(*i))
     }
 
-    /// Whether rows of a segment are in an array, perhaps in other segments.
+    /// The segment and all that rows of it were in.
+    fn related(&self, segment: u32) -> BTreeSet<u32> {
+        let (mut related, mut left) = (BTreeSet::new(), vec![segment]);
+        while let Some(segment) = left.pop() {
+            if related.insert(segment) {
+                left.extend(
+                    self.groups_of(segment).flat_map(|group| group.old.iter().chain(&group.new)).map(|m| m.segment),
+                );
+            }
+        }
+        related
+    }
+
+    /// Whether rows of a segment may be in an array, in other segments.
     pub(super) fn leads(&self, segment: u32, to: &ArrayState) -> bool {
-        self.reached(segment).into_iter().any(|segment| to.segment(segment).is_some())
+        self.related(segment).into_iter().any(|segment| to.segment(segment).is_some())
     }
 
     /// Whether values of a segment may have been replaced before they were compacted.
     pub(super) fn is_patched(&self, segment: u32) -> bool {
-        self.restored || self.reached(segment).iter().any(|segment| self.patched.contains(segment))
+        self.restored || self.related(segment).iter().any(|segment| self.patched.contains(segment))
     }
 
-    /// The address, in an array, of what was the row at an address; `None` if it was deleted.
+    /// The address, in an array, of what was the row at an address; `None` if it was deleted. After a restore it may
+    /// be where the row was before a compaction, or where another one took it.
     ///
     /// # Errors
     /// `Corrupt` for a file of deleted rows that cannot be read.
     pub(super) fn translate(&self, storage: &dyn Storage, address: u64, to: &ArrayState) -> Result<Option<u64>> {
-        let (mut segment, mut offset) = ((address >> 32) as u32, address & 0xffff_ffff);
-        for _ in 0..=self.groups.len() {
+        let (mut seen, mut left) = (Vec::new(), vec![((address >> 32) as u32, address & 0xffff_ffff)]);
+        while let Some((segment, offset)) = left.pop() {
             if to.segment(segment).is_some() {
                 return Ok(Some(u64::from(segment) << 32 | offset));
             }
-            let Some(group) = self.replaced.get(&segment).and_then(|i| self.groups.get(*i)) else { return Ok(None) };
-            let Some(rank) = group.rank(storage, self.id, segment, offset)? else { return Ok(None) };
-            let Some(next) = group.place(storage, self.id, rank)? else { return Ok(None) };
-            (segment, offset) = next;
+            seen.push(segment);
+            for group in self.groups_of(segment) {
+                let is_old = group.old.iter().any(|m| m.segment == segment);
+                let (from, to) = if is_old { (&group.old, &group.new) } else { (&group.new, &group.old) };
+                if let Some(rank) = rank(from, storage, self.id, segment, offset)?
+                    && let Some(next) = place(to, storage, self.id, rank)?
+                    && !seen.contains(&next.0)
+                {
+                    left.push(next);
+                }
+            }
         }
         Ok(None)
     }
 }
 
-impl Group {
-    fn rank(&self, storage: &dyn Storage, id: Id, segment: u32, offset: u64) -> Result<Option<u64>> {
-        let mut before = 0;
-        for member in &self.old {
-            if member.segment == segment {
-                if offset >= member.rows {
-                    return Ok(None);
-                }
-                let rank = member.live(storage, id)?.map_or(Some(offset), |live| live.rank(offset));
-                return Ok(rank.map(|rank| before + rank));
+/// The rank of a row among the live ones of some segments; `None` if it was deleted.
+fn rank(members: &[Member], storage: &dyn Storage, id: Id, segment: u32, offset: u64) -> Result<Option<u64>> {
+    let mut before = 0;
+    for member in members {
+        if member.segment == segment {
+            if offset >= member.rows {
+                return Ok(None);
             }
-            before += member.rows - member.deleted.rows();
+            let rank = member.live(storage, id)?.map_or(Some(offset), |live| live.rank(offset));
+            return Ok(rank.map(|rank| before + rank));
         }
-        Ok(None)
+        before += member.rows - member.deleted.rows();
     }
+    Ok(None)
+}
 
-    fn place(&self, storage: &dyn Storage, id: Id, mut rank: u64) -> Result<Option<(u32, u64)>> {
-        for member in &self.new {
-            let live = member.rows - member.deleted.rows();
-            if rank < live {
-                let offset = member.live(storage, id)?.map_or(rank, |live| live.offset(rank));
-                return Ok(Some((member.segment, offset)));
-            }
-            rank -= live;
+/// Where the live row of a rank is.
+fn place(members: &[Member], storage: &dyn Storage, id: Id, mut rank: u64) -> Result<Option<(u32, u64)>> {
+    for member in members {
+        let live = member.rows - member.deleted.rows();
+        if rank < live {
+            let offset = member.live(storage, id)?.map_or(rank, |live| live.offset(rank));
+            return Ok(Some((member.segment, offset)));
         }
-        Ok(None)
+        rank -= live;
     }
+    Ok(None)
 }
 
 impl Member {

@@ -1,12 +1,18 @@
 //! Older versions, what each did, tags, times, waiting.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use hyperslab_core::ErrorKind;
-use hyperslab_store::{Durability, LocalStorage, MemoryStorage, OpenOptions, Storage, Store};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+use hyperslab_core::{ArraySource, DType, ErrorKind, FieldSpec};
+use hyperslab_store::{
+    ArrayOptions, Diff, Durability, LocalStorage, MemoryStorage, OpenOptions, OptimizeOptions, Storage, Store,
+};
 
-use crate::common::{append, array, create, expected, in_folder, on, values};
+use crate::common::{Random, append, array, create, expected, in_folder, on, options, seeds, values};
 
 fn rows_at(store: &Store, version: u64) -> usize {
     values(&store.at(version).unwrap().array("a").unwrap()).len() / 2
@@ -159,4 +165,123 @@ fn a_store_opens_as_it_was_before_the_damage() {
     // Also where a later entry is gone altogether, which makes a gap.
     std::fs::remove_file(&entry).unwrap();
     assert_eq!(rows_at(&open(Some(3)).unwrap(), 3), 3);
+}
+
+/// One field of an id that is never used twice, one of a value.
+fn keyed() -> Vec<FieldSpec> {
+    let field = |name| FieldSpec::new(name, DType::Int64, vec![]).unwrap();
+    vec![field("id"), field("value")]
+}
+
+fn column(values: impl IntoIterator<Item = i64>) -> ArrayRef {
+    Arc::new(values.into_iter().collect::<Int64Array>())
+}
+
+fn numbers(array: &hyperslab_store::Array, field: usize) -> Vec<i64> {
+    let block = array.read(field, 0..array.rows()).unwrap();
+    block.array.as_primitive::<Int64Type>().values().to_vec()
+}
+
+/// What a diff says, sorted: (id, value before, value after), and the positions where it says so.
+fn told(diff: &mut Diff) -> Vec<(i64, Option<i64>, Option<i64>)> {
+    let ids = |a: Option<&hyperslab_store::Array>| a.map(|a| (numbers(a, 0), numbers(a, 1)));
+    let (old, new) = (ids(diff.old()), ids(diff.new_array()));
+    let mut rows = Vec::new();
+    loop {
+        let changes = diff.next_changes(3).unwrap();
+        if changes.is_empty() {
+            break;
+        }
+        for change in changes {
+            let of = |side: &Option<(Vec<i64>, Vec<i64>)>, row: Option<u64>| {
+                row.map(|row| (side.as_ref().unwrap().0[row as usize], side.as_ref().unwrap().1[row as usize]))
+            };
+            let (before, after) = (of(&old, change.old), of(&new, change.new));
+            if let (Some(before), Some(after)) = (before, after) {
+                assert_eq!(before.0, after.0, "{change:?}");
+            }
+            let id = before.or(after).unwrap().0;
+            rows.push((id, before.map(|b| b.1), after.map(|a| a.1)));
+        }
+    }
+    rows.sort_unstable();
+    rows
+}
+
+fn wanted(old: &BTreeMap<i64, i64>, new: &BTreeMap<i64, i64>) -> Vec<(i64, Option<i64>, Option<i64>)> {
+    let ids: BTreeSet<i64> = old.keys().chain(new.keys()).copied().collect();
+    let rows = ids.into_iter().map(|id| (id, old.get(&id).copied(), new.get(&id).copied()));
+    rows.filter(|(_, old, new)| old != new).collect()
+}
+
+/// Random edits, compactions, restores and renames: between any two versions a diff says exactly what changed, forwards
+/// and backwards.
+#[test]
+fn diffs_are_what_changed() {
+    for seed in seeds("diffs_are_what_changed", 12) {
+        let mut random = Random(seed);
+        let storage = Arc::new(MemoryStorage::new());
+        let store = Store::on(storage, OpenOptions { auto_compact: false, ..options(Durability::Os) }).unwrap();
+        let mut tx = store.begin().unwrap();
+        tx.create("a", keyed(), ArrayOptions { shard_bytes: 1 << 12, ..ArrayOptions::default() }).unwrap();
+        tx.commit().unwrap();
+        // What every version holds, by id.
+        let mut versions: Vec<BTreeMap<i64, i64>> = vec![BTreeMap::new(), BTreeMap::new()];
+        let mut next = 0_i64;
+        for _ in 0..30 {
+            let mut now = versions.last().unwrap().clone();
+            let array = store.snapshot().unwrap().array("a").unwrap();
+            let (ids, rows) = (numbers(&array, 0), array.rows() as usize);
+            let some: Vec<i64> =
+                (0..random.below(40)).map(|_| random.below(rows) as i64).filter(|_| rows > 0).collect();
+            let mut tx = store.begin().unwrap();
+            match random.below(9) {
+                0..=2 => {
+                    let n = random.below(300) as i64 + 1;
+                    let batch = RecordBatch::try_from_iter([
+                        ("id", column(next..next + n)),
+                        ("value", column((0..n).map(|v| v % 7))),
+                    ]);
+                    tx.append("a", &batch.unwrap()).unwrap();
+                    now.extend((0..n).map(|v| (next + v, v % 7)));
+                    next += n;
+                }
+                3 | 4 => {
+                    // Half of them get the value that they have.
+                    let value = |row: &i64| now[&ids[*row as usize]];
+                    let values: Vec<i64> = some.iter().map(|row| value(row) + random.below(2) as i64).collect();
+                    let batch = RecordBatch::try_from_iter([("value", column(values.iter().copied()))]).unwrap();
+                    tx.replace("a", &some, &batch).unwrap();
+                    now.extend(some.iter().zip(values).map(|(row, value)| (ids[*row as usize], value)));
+                }
+                5 | 6 => {
+                    tx.delete("a", &some).unwrap();
+                    now.retain(|id, _| !some.iter().any(|row| ids[*row as usize] == *id));
+                }
+                7 => {
+                    drop(tx);
+                    store.optimize("a", &OptimizeOptions { full: random.below(2) == 0 }).unwrap();
+                    while versions.len() as u64 <= store.snapshot().unwrap().version() {
+                        versions.push(now.clone());
+                    }
+                    continue;
+                }
+                _ => {
+                    let version = 1 + random.below(versions.len() - 1);
+                    tx.restore("a", version as u64).unwrap();
+                    now = versions[version].clone();
+                }
+            }
+            tx.commit().unwrap();
+            while versions.len() as u64 <= store.snapshot().unwrap().version() {
+                versions.push(now.clone());
+            }
+        }
+        for _ in 0..60 {
+            let (from, to) = (1 + random.below(versions.len() - 1), 1 + random.below(versions.len() - 1));
+            let mut diff = store.diff("a", from as u64, to as u64).unwrap();
+            let wanted = wanted(&versions[from], &versions[to]);
+            assert_eq!(told(&mut diff), wanted, "seed {seed}, version {from} to {to} of {:?}", store.history("a"));
+        }
+    }
 }
