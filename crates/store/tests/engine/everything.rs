@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use hyperslab_core::{ArraySource, DType, FieldSpec, Result};
-use hyperslab_store::{
-    ArrayOptions, Codec, Durability, LocalStorage, OptimizeOptions, Snapshot, Store, Transaction,
-};
+use hyperslab_store::{ArrayOptions, Codec, Durability, LocalStorage, OptimizeOptions, Snapshot, Store, Transaction};
 use ndarray::{Array1, Array2};
 use serde_json::{Value, json};
 

@@ -47,7 +47,8 @@ fn flip(file: &Path, at: usize) {
 fn remove_checkpoints(path: &Path, from: u64) {
     for file in std::fs::read_dir(path.join("_log")).unwrap().map(|e| e.unwrap().path()) {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
-        let version = name.split_once('.').and_then(|(v, rest)| rest.starts_with("checkpoint").then(|| v.parse::<u64>()));
+        let version =
+            name.split_once('.').and_then(|(v, rest)| rest.starts_with("checkpoint").then(|| v.parse::<u64>()));
         if version.is_some_and(|v| v.unwrap() >= from) || name.starts_with("_last") {
             std::fs::remove_file(file).unwrap();
         }
@@ -163,14 +164,18 @@ fn old_stores_show_what_they_showed() {
     for name in ["everything", "packed-log"] {
         let path = golden().join(format!("{name}.slab"));
         let want: Value = serde_json::from_slice(&std::fs::read(path.with_extension("json")).unwrap()).unwrap();
-        assert!(versions(&open(&path).unwrap()) == want, "{name}: a version shows something else than when it was written");
+        assert!(
+            versions(&open(&path).unwrap()) == want,
+            "{name}: a version shows something else than when it was written"
+        );
         let found = check(&path, &CheckOptions::default()).unwrap();
         assert!(found.iter().all(|f| f.severity == Severity::Note), "{name}: {found:?}");
         // And written to.
         let folder = tempfile::tempdir().unwrap();
         let copy = folder.path().join("copy.slab");
         copy_folder(&path, &copy);
-        let store = Store::open_with(&copy, OpenOptions { durability: Durability::Os, ..OpenOptions::default() }).unwrap();
+        let store =
+            Store::open_with(&copy, OpenOptions { durability: Durability::Os, ..OpenOptions::default() }).unwrap();
         create(&store, "new", 1 << 20, 5);
         drop(store);
         assert_eq!(values(&array(&open(&copy).unwrap(), "new")), expected(5));
@@ -215,7 +220,8 @@ fn damaged_stores_say_what_is_damaged() {
             found => found.unwrap(),
         };
         let named = found.iter().find(|f| f.severity == Severity::Error && f.file.ends_with(damage.check));
-        let named = named.or_else(|| found.iter().find(|f| f.severity == Severity::Error && f.file.contains(damage.check)));
+        let named =
+            named.or_else(|| found.iter().find(|f| f.severity == Severity::Error && f.file.contains(damage.check)));
         assert!(named.is_some_and(|f| !f.advice.is_empty()), "{}: {found:?}", damage.name);
     }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use hyperslab_core::{ErrorKind, Result};
 use hyperslab_store::{
-    ArrayOptions, CheckOptions, Durability, LocalStorage, OpenOptions, OptimizeOptions, Severity, Store,
-    VacuumOptions, check,
+    ArrayOptions, CheckOptions, Durability, LocalStorage, OpenOptions, OptimizeOptions, Severity, Store, VacuumOptions,
+    check,
 };
 
 use crate::common::*;
@@ -71,9 +71,7 @@ const OPERATIONS: &[Operation] = &[
         tx.commit().map(drop)
     }),
     ("optimize", |store| store.optimize("a", &OptimizeOptions { full: true }).map(drop)),
-    ("vacuum", |store| {
-        store.vacuum(&VacuumOptions { retain: Duration::ZERO, ..VacuumOptions::default() }).map(drop)
-    }),
+    ("vacuum", |store| store.vacuum(&VacuumOptions { retain: Duration::ZERO, ..VacuumOptions::default() }).map(drop)),
 ];
 
 /// A disk that is full at any point of any operation, and then no longer.
@@ -138,7 +136,10 @@ fn on_a_read_only_mount() {
     std::fs::write(folder.join("x"), "").unwrap_err();
     let read_only = Store::open_with(&path, OpenOptions { read_only: true, ..OpenOptions::default() }).unwrap();
     assert_eq!(all_values(&read_only), [expected(10)]);
-    assert_eq!(read_only.begin().unwrap().create("b", fields(), ArrayOptions::default()).unwrap_err().kind(), ErrorKind::ReadOnly);
+    assert_eq!(
+        read_only.begin().unwrap().create("b", fields(), ArrayOptions::default()).unwrap_err().kind(),
+        ErrorKind::ReadOnly
+    );
     assert!(check(&path, &CheckOptions::default()).unwrap().iter().all(|f| f.severity == Severity::Note));
     // Who does not say so is told, at the latest by the first change, and reads until then.
     match Store::open(&path) {
