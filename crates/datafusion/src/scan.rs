@@ -202,7 +202,7 @@ pub(crate) fn source_statistics(source: &dyn ArraySource, projection: &[usize], 
     let mut bytes: usize = 0;
     let columns = projection.iter().map(|&column| {
         let field = column.checked_sub(1).and_then(|i| source.fields().get(i));
-        let width = field.map_or(size_of::<i64>(), |f| batch_width(f));
+        let width = field.map_or(size_of::<i64>(), batch_width);
         let size = count.saturating_mul(width);
         bytes = bytes.saturating_add(size);
         let known = ColumnStatistics {

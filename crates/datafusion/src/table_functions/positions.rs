@@ -36,6 +36,7 @@ pub(super) enum Rows {
 
 /// An output column.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(clippy::large_enum_variant, reason = "there are few of them")]
 pub(super) enum PositionColumn {
     /// The row's number in the array.
     Row,

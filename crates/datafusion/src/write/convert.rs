@@ -62,7 +62,7 @@ pub(crate) enum Rows<'a> {
     /// The input's, from this one on.
     Input(u64),
     /// These of the input.
-    InputRows(&'a [u64]),
+    Picked(&'a [u64]),
     /// These of the array.
     Array(&'a [u64]),
 }
@@ -72,7 +72,7 @@ impl Rows<'_> {
     fn number(self, row: u64) -> u64 {
         match self {
             Self::Input(first) => first + row,
-            Self::InputRows(rows) | Self::Array(rows) => {
+            Self::Picked(rows) | Self::Array(rows) => {
                 usize::try_from(row).ok().and_then(|row| rows.get(row)).copied().unwrap_or_default()
             }
         }
@@ -118,7 +118,7 @@ fn convert_nullable(field: &FieldSpec, column: &ArrayRef, of: Rows<'_>) -> Resul
     }
     let numbers: Vec<u64> = valid.iter().map(|&row| of.number(row)).collect();
     let given = match of {
-        Rows::Input(_) => Rows::InputRows(&numbers),
+        Rows::Input(_) => Rows::Picked(&numbers),
         _ => Rows::Array(&numbers),
     };
     let values = take(column, &UInt64Array::from(valid), None)?;
@@ -219,7 +219,7 @@ impl Place<'_> {
         let field = self.field.name();
         match self.of {
             Rows::Input(first) => format!("field {field:?}, row {} of the input", first + row as u64),
-            Rows::InputRows(_) => format!("field {field:?}, row {} of the input", self.of.number(row as u64)),
+            Rows::Picked(_) => format!("field {field:?}, row {} of the input", self.of.number(row as u64)),
             Rows::Array(rows) => format!("field {field:?}, row {}", rows.get(row).copied().unwrap_or_default()),
         }
     }

@@ -50,8 +50,11 @@ pub struct Diff {
     next_b: u64,
     finished: bool,
     /// Ranges of rows of `a`, of `b`, or one of both.
-    found: VecDeque<(Option<Range<u64>>, Option<Range<u64>>)>,
+    found: VecDeque<Found>,
 }
+
+/// Rows of one side, of the other, or of both.
+type Found = (Option<Range<u64>>, Option<Range<u64>>);
 
 #[derive(Debug, Clone)]
 struct Compared {

@@ -255,8 +255,9 @@ impl ArrayState {
                     None => spec.nullable(),
                 };
                 let written = |s: &Segment| s.shards.get(field).is_some_and(|shards| !shards.is_empty());
+                let whole = !filled || self.segments.iter().all(|s| written(s));
                 !spec.dtype().is_variable()
-                    && !(filled && self.segments.iter().any(|s| !written(s)))
+                    && whole
                     && self.patches(field).is_empty()
                     && self.segments.iter().all(|s| {
                         s.memory.is_none()

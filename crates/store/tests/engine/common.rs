@@ -90,5 +90,5 @@ pub(crate) fn seeds(test: &str, runs: u64) -> impl Iterator<Item = u64> {
     let nanos = std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_nanos() as u64);
     let first = seed.unwrap_or_else(|| Random(nanos ^ u64::from(std::process::id()) << 40).next() >> 16);
     let test = test.to_owned();
-    (first..first + runs).inspect(move |seed| println!("{test}: HYPERSLAB_SEED={seed}"))
+    (first..first + runs).inspect(move |seed| eprintln!("{test}: HYPERSLAB_SEED={seed}"))
 }

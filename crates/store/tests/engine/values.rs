@@ -38,7 +38,7 @@ fn schema() -> Arc<Schema> {
 fn batch(start: usize, n: usize) -> RecordBatch {
     let rows = start..start + n;
     let text = |i: usize| "é☃x".repeat(i % 5);
-    let some = |i: usize| i < 40 || i % 3 != 0;
+    let some = |i: usize| i < 40 || !i.is_multiple_of(3);
     let item = |t| Arc::new(Field::new("item", t, false));
     let pairs: Vec<f32> = rows.clone().flat_map(|i| [i as f32 % 256.0, -2.0]).collect();
     let pairs: ArrayRef = Arc::new(Float32Array::from(pairs));
