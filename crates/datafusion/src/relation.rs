@@ -78,9 +78,9 @@ impl HyperslabRelations {
             if catalog.store_schema(&resolved.schema).session_table(&resolved.table).is_some() {
                 return plan_err!("{name} {clause}: a view or an external table has no versions, only arrays have");
             }
-            let array = snapshot.array(&array).map_err(to_datafusion).err();
-            let why = array.map(|e| e.strip_backtrace()).unwrap_or_default();
-            return plan_err!("in version {}: {why}", snapshot.version());
+            let missing = snapshot.array(&array).err();
+            let why = missing.as_ref().map(|e| e.message()).unwrap_or_default();
+            return plan_err!("in version {}, {why}", snapshot.version());
         }
         let array = snapshot.array(&array).map_err(to_datafusion)?;
         let table = ArrayTable::from_array(store.clone(), array).explicit();
