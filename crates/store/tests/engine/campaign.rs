@@ -25,15 +25,6 @@ enum Step {
 }
 
 impl Step {
-    /// Whether a version may be unreadable after it: it expires, or a tag leaves one that has expired.
-    fn may_expire(&self) -> bool {
-        match self {
-            Self::Vacuum => true,
-            Self::Commit(ops) => ops.iter().any(|op| matches!(op, Op::Tag(..))),
-            Self::Optimize(..) => false,
-        }
-    }
-
     fn run(&self, store: &Store) -> Result<()> {
         match self {
             Self::Commit(ops) => {
