@@ -49,12 +49,12 @@ pub struct Diff {
     offset: u64,
     next_b: u64,
     finished: bool,
-    /// Ranges of rows of `a`, of `b`, or one of both.
-    found: VecDeque<Found>,
+    /// What is not reported yet.
+    found: VecDeque<Run>,
 }
 
-/// Rows of one side, of the other, or of both.
-type Found = (Option<Range<u64>>, Option<Range<u64>>);
+/// Consecutive rows that are only in `a`, or only in `b`; or one row of both.
+type Run = (Option<Range<u64>>, Option<Range<u64>>);
 
 #[derive(Debug, Clone)]
 struct Compared {
