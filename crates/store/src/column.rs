@@ -66,7 +66,9 @@ impl Column<'_> {
             let array = values.slice(count(rows.start)?, len);
             return Ok(Block { array, copied: 0 });
         }
-        let Some(shard) = self.shard(self.first_part(), rows.start) else {
+        // Of cells that became empty nothing is left in the shards.
+        let shard = self.shard(self.first_part(), rows.start).filter(|_| self.field.row_bytes() > 0);
+        let Some(shard) = shard else {
             return match self.field.row_bytes() {
                 0 => arrow::array_from_buffer(self.field, MutableBuffer::new(0).into(), len),
                 _ => arrow::filled(self.field, len),
