@@ -31,7 +31,7 @@ pub(crate) struct Column<'a> {
 impl Column<'_> {
     /// The rows around `offset` that one [`read`](Self::read) gives without joining.
     pub(crate) fn extent(&self, offset: u64) -> Range<u64> {
-        if self.memory().is_some() || self.field.row_bytes() == 0 {
+        if self.memory().is_some() {
             return 0..self.segment.rows;
         }
         match self.shard(self.first_part(), offset) {
@@ -39,6 +39,11 @@ impl Column<'_> {
                 Some(validity) => shard.start.max(validity.start)..shard.end().min(validity.end()),
                 None => shard.start..shard.end(),
             },
+            // Shards of a time when the cells had elements may end before.
+            None if self.field.row_bytes() == 0 => {
+                let before = self.segment.part(self.index, self.first_part()).last();
+                before.map_or(0, Shard::end)..self.segment.rows
+            }
             None => {
                 let rows = (FILL_BYTES / self.field.row_bytes() as u64).max(1);
                 let start = offset / rows * rows;

@@ -182,6 +182,9 @@ impl Transaction {
     fn push_patch(&mut self, id: Id, rows: &[u64], field: usize, values: &[u8]) -> Result<()> {
         let array = self.work.state.array(id).ok_or_else(super::savepoint::gone)?;
         let (field_id, spec) = array.field_at(field).map(|(id, spec)| (id, spec.clone()))?;
+        if !packed::is_packed(&spec) && spec.row_bytes() == 0 {
+            return Ok(()); // cells without elements have no values
+        }
         // Packs are not cut: what is replaced at once has been in memory as a whole anyway.
         let chunk = if packed::is_packed(&spec) { rows.len() } else { CHUNK / (spec.row_bytes() + 8) }.max(1);
         for (n, rows) in rows.chunks(chunk).enumerate() {

@@ -140,6 +140,7 @@ fn check_finds_every_flipped_byte() {
             && !file.to_string_lossy().contains("_pins")
     };
     let files = files(&path);
+    let newest = format!("{:020}.json", open(&path).unwrap().snapshot().unwrap().version());
     for seed in seeds("flipped", 150) {
         let mut random = Random(seed);
         let file = files.iter().filter(committed).nth(random.below(files.iter().filter(committed).count())).unwrap();
@@ -155,8 +156,9 @@ fn check_finds_every_flipped_byte() {
         let name = file.file_name().unwrap().to_string_lossy().into_owned();
         assert!(found.iter().any(|f| f.file.ends_with(&name)), "seed {seed}: {name}, byte {at}: {found:?}");
         std::fs::remove_file(file).unwrap();
-        // A checkpoint that is gone is only made again.
-        let found = name.ends_with(".checkpoint.json") || bad(true).iter().any(|f| f.file.ends_with(&name));
+        // A checkpoint that is gone is only made again, and nothing tells of the newest entry.
+        let untold = name.ends_with(".checkpoint.json") || name == newest;
+        let found = untold || bad(true).iter().any(|f| f.file.ends_with(&name));
         assert!(found, "seed {seed}: {name} is missing, and not found");
         std::fs::write(file, whole).unwrap();
     }

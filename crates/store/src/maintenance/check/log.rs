@@ -81,6 +81,7 @@ fn walk(storage: &dyn Storage, log: &mut LogCheck, findings: &mut Vec<Finding>) 
             (Some((bytes, path)), Some(state)) => apply(state, bytes, path).err().map(|e| why(&e)),
             (Some((bytes, path)), None) => Entry::parse(bytes, path).err().map(|e| why(&e)),
         };
+        let whole = problem.is_none();
         if let Some(problem) = problem {
             state = None;
             let path = found.map_or_else(|| layout::entry(version), |(_, path)| path);
@@ -91,7 +92,8 @@ fn walk(storage: &dyn Storage, log: &mut LogCheck, findings: &mut Vec<Finding>) 
         }
         if state.is_some() {
             match log.readable.last_mut() {
-                Some(range) if *range.end() + 1 == version => *range = *range.start()..=version,
+                // Where only the checkpoint is whole, another range starts.
+                Some(range) if whole && *range.end() + 1 == version => *range = *range.start()..=version,
                 _ => log.readable.push(version..=version),
             }
         }

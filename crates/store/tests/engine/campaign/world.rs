@@ -3,16 +3,34 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::{Array as _, ArrayRef, Int64Array, LargeStringArray, RecordBatch};
 use arrow_buffer::Buffer;
 use arrow_schema::Schema;
 use hyperslab_core::{ArraySource, DType, FieldSpec, Result, arrow};
-use hyperslab_store::{Array, ArrayOptions, Snapshot, Transaction};
+use hyperslab_store::{Array, ArrayOptions, Codec, Snapshot, Transaction};
 
 use crate::common::Random;
 
-/// One cell: its elements.
+/// One cell: its elements, the number that a text is made of, or `NULL` alone.
 pub(crate) type Cell = Vec<i64>;
+
+const NULL: i64 = i64::MIN;
+
+/// A text of any length that says its number; 0 is the empty one.
+fn text(n: i64) -> String {
+    if n == 0 { String::new() } else { format!("{n};{}", "é".repeat(n as usize % 30)) }
+}
+
+fn number(text: &str) -> i64 {
+    let n = text.split_once(';').map_or(0, |(n, _)| n.parse().unwrap());
+    assert_eq!(text, self::text(n));
+    n
+}
+
+/// What nobody wrote.
+fn fill(spec: &FieldSpec) -> Cell {
+    if spec.nullable() { vec![NULL] } else { vec![0; spec.elements()] }
+}
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Table {
@@ -51,6 +69,13 @@ fn specs(table: &Table, fields: &[usize]) -> Vec<FieldSpec> {
 }
 
 fn column(spec: &FieldSpec, cells: impl Iterator<Item = Cell>) -> ArrayRef {
+    let one = |cell: Cell| (cell[0] != NULL).then_some(cell[0]);
+    if spec.dtype() == DType::Utf8 {
+        return Arc::new(cells.map(|cell| one(cell).map(text)).collect::<LargeStringArray>());
+    }
+    if spec.nullable() {
+        return Arc::new(cells.map(one).collect::<Int64Array>());
+    }
     let mut elements: Vec<i64> = Vec::new();
     let mut rows = 0;
     for cell in cells {
@@ -68,6 +93,14 @@ pub(crate) fn batch(specs: &[FieldSpec], rows: &[Vec<Cell>]) -> RecordBatch {
 }
 
 fn cells(spec: &FieldSpec, column: &ArrayRef) -> Vec<Cell> {
+    if spec.dtype() == DType::Utf8 {
+        let texts = column.as_any().downcast_ref::<LargeStringArray>().unwrap();
+        return texts.iter().map(|t| vec![t.map_or(NULL, number)]).collect();
+    }
+    if spec.nullable() {
+        let numbers = column.as_any().downcast_ref::<Int64Array>().unwrap();
+        return numbers.iter().map(|n| vec![n.unwrap_or(NULL)]).collect();
+    }
     let bytes = arrow::raw_bytes(spec, column.as_ref(), 0).unwrap();
     let elements = bytes.typed_data::<i64>();
     match spec.elements() {
@@ -178,7 +211,7 @@ impl Op {
             Self::Truncate(name) => world.get_mut(name).unwrap().rows.clear(),
             Self::Resize(name, rows) => {
                 let table = world.get_mut(name).unwrap();
-                let fill: Vec<Cell> = table.fields.iter().map(|f| vec![0; f.elements()]).collect();
+                let fill: Vec<Cell> = table.fields.iter().map(fill).collect();
                 table.rows.resize(*rows as usize, fill);
             }
             Self::ResizeCell(name, field, cell) => {
@@ -190,7 +223,7 @@ impl Op {
             Self::AddField(name, field) => {
                 let table = world.get_mut(name).unwrap();
                 table.fields.push(field.clone());
-                table.rows.iter_mut().for_each(|row| row.push(vec![0; field.elements()]));
+                table.rows.iter_mut().for_each(|row| row.push(fill(field)));
             }
             Self::DropField(name, field) => {
                 let table = world.get_mut(name).unwrap();
@@ -325,11 +358,24 @@ pub(crate) fn transaction(
     (ops, world)
 }
 
+/// Arrays with shards of this size are compressed.
+const COMPRESSED: u64 = 16 << 10;
+
 fn shard_bytes(random: &mut Random) -> u64 {
-    [4096, 16 << 10, 1 << 20][random.below(3)]
+    [4096, COMPRESSED, 1 << 20][random.below(3)]
 }
 
 fn spec(random: &mut Random, name: &str) -> FieldSpec {
+    let dtype = match random.below(8) {
+        0 | 1 => DType::Utf8,
+        2 => DType::Int64,
+        _ => return plain(random, name),
+    };
+    let nullable = dtype == DType::Int64 || random.below(2) == 0;
+    FieldSpec::new(name, dtype, vec![]).unwrap().with_nullable(nullable)
+}
+
+fn plain(random: &mut Random, name: &str) -> FieldSpec {
     let axes = random.below(3);
     let cell = (0..axes).map(|_| 1 + random.below(3)).collect();
     FieldSpec::new(name, DType::Int64, cell).unwrap()
@@ -360,6 +406,9 @@ fn positions(random: &mut Random, rows: usize) -> Vec<i64> {
 }
 
 fn new_rows(random: &mut Random, fields: &[FieldSpec], n: usize) -> Vec<Vec<Cell>> {
-    let mut cell = |f: &FieldSpec| (0..f.elements()).map(|_| random.below(1 << 40) as i64 + 1).collect();
+    let mut cell = |f: &FieldSpec| match f.nullable() && random.below(4) == 0 {
+        true => vec![NULL],
+        false => (0..f.elements()).map(|_| random.below(1 << 40) as i64 + 1).collect(),
+    };
     (0..n).map(|_| fields.iter().map(&mut cell).collect()).collect()
 }
