@@ -7,7 +7,7 @@ use arrow_array::{Array as _, ArrayRef, Int64Array, LargeStringArray, RecordBatc
 use arrow_buffer::Buffer;
 use arrow_schema::Schema;
 use hyperslab_core::{ArraySource, DType, FieldSpec, Result, arrow};
-use hyperslab_store::{Array, ArrayOptions, Codec, Snapshot, Transaction};
+use hyperslab_store::{Array, ArrayOptions, Snapshot, Transaction};
 
 use crate::common::Random;
 
