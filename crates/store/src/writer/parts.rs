@@ -150,7 +150,7 @@ impl Parts {
                     let header = g.shard.header(to.field)?;
                     match g.committed {
                         Some(_) => to.files.headers.push((path, header)),
-                        None => to.files.storage.write_at(&path, 0, &header)?,
+                        None => to.files.put(&path, 0, &header)?,
                     }
                 }
                 shards.push(g.shard);
@@ -213,14 +213,14 @@ impl Growing {
         self.shard.crc32c = self.shard.crc32c.append(values);
         let files = &mut *to.files;
         if let Some(zstd) = &mut self.zstd {
-            zstd.write(values, &mut |at, bytes| files.storage.write_at(&path, at, bytes))?;
+            zstd.write(values, &mut |at, bytes| files.put(&path, at, bytes))?;
         } else if first && values.len() <= ONE_WRITE {
             let mut file = self.shard.header(to.field)?;
             file.extend_from_slice(values);
-            files.storage.write_at(&path, 0, &file)?;
+            files.put(&path, 0, &file)?;
             self.header = Some(self.shard.length());
         } else if !values.is_empty() {
-            files.storage.write_at(&path, at, values)?;
+            files.put(&path, at, values)?;
         }
         files.wrote(self.shard.folder(to.target.array), &path);
         Ok(())
@@ -230,7 +230,7 @@ impl Growing {
     fn end(&mut self, to: &mut Place<'_>) -> Result<()> {
         let Some(zstd) = self.zstd.take() else { return Ok(()) };
         let (path, header) = (self.shard.path(to.target.array), self.shard.header(to.field)?);
-        let stored = zstd.finish(&header, &mut |at, bytes| to.files.storage.write_at(&path, at, bytes))?;
+        let stored = zstd.finish(&header, &mut |at, bytes| to.files.put(&path, at, bytes))?;
         self.shard.stored = Some(stored);
         Ok(())
     }

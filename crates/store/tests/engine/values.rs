@@ -48,7 +48,10 @@ fn batch(start: usize, n: usize) -> RecordBatch {
         Arc::new(rows.clone().map(|i| Some(text(i))).collect::<LargeStringArray>()),
         Arc::new(rows.clone().map(|i| some(i).then(|| text(i + 1))).collect::<LargeStringArray>()),
         Arc::new(rows.clone().map(|i| some(i + 2).then(|| vec![i as u8; i % 4])).collect::<LargeBinaryArray>()),
-        Arc::new(FixedSizeBinaryArray::try_from_iter(rows.clone().map(|i| [i as u8, 0, 255])).unwrap()),
+        Arc::new(
+            FixedSizeBinaryArray::try_from_iter(rows.clone().chain((n == 0).then_some(0)).map(|i| [i as u8, 0, 255]))
+                .unwrap(),
+        ),
         Arc::new(rows.clone().map(|i| some(i).then_some(i as i32 * 2)).collect::<Int32Array>()),
         Arc::new(FixedSizeListArray::new(item(DataType::Float32), 2, pairs.clone(), None)),
         Arc::new(FixedSizeListArray::new(item(DataType::Float32), 2, pairs, Some(nulls))),
