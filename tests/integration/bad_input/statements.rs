@@ -11,7 +11,6 @@ fn values_that_do_not_fit_their_field() {
     place.fails("INSERT INTO n SELECT value FROM 'text.csv'", &["value", "int64"]);
     place.fails("INSERT INTO n SELECT value FROM 'words.csv'", &["value", "int64"]);
     place.fails("SELECT * FROM append('n', (SELECT * FROM 'words.csv'))", &["value", "int64"]);
-    place.fails("CREATE TABLE x AS SELECT value FROM 'words.csv'", &["value", "text"]);
     place.fails("INSERT INTO n SELECT 1.5::DOUBLE", &["value", "1.5"]);
     place.fails("INSERT INTO n VALUES (9223372036854775808)", &["value"]);
     place.fails("INSERT INTO image SELECT [1, 2, 3, 256]", &["value", "256"]);
@@ -157,18 +156,15 @@ fn names_and_clauses() {
         ("COPY (SELECT 'text' AS value) TO 'x.npy'", &["value"]),
         ("COPY (SELECT NULL::INT AS value) TO 'x.npy'", &["value", "NULL"]),
         // What parses, and nothing acts on.
-        ("DELETE FROM v WHERE row = 1", &["DELETE"]),
-        ("DELETE FROM v", &["DELETE"]),
-        ("UPDATE n SET value = 3", &["UPDATE"]),
-        ("UPDATE n SET value = 3 WHERE row IN (SELECT 1)", &["UPDATE"]),
-        ("TRUNCATE v", &["TRUNCATE"]),
-        ("MERGE INTO n USING v ON n.row = v.row WHEN MATCHED THEN DELETE", &["MERGE"]),
+        ("UPDATE n SET row = 3", &["row"]),
+        ("DELETE FROM v LIMIT 1", &["LIMIT"]),
+        ("COMMIT", &["COMMIT", "BEGIN"]),
         ("INSERT OVERWRITE n SELECT 1", &["OVERWRITE"]),
         ("REPLACE INTO n SELECT 1", &["REPLACE"]),
         ("INSERT INTO n SELECT 1 RETURNING value", &["RETURNING"]),
         ("INSERT INTO n SELECT 1 ON CONFLICT DO NOTHING", &["CONFLICT"]),
-        ("SELECT * FROM v VERSION AS OF 1", &["version"]),
-        ("SELECT * FROM v FOR SYSTEM_TIME AS OF 1", &["version"]),
+        ("SELECT * FROM v VERSION AS OF 99", &["99"]),
+        ("SELECT * FROM v FOR SYSTEM_TIME AS OF '2001-01-01'", &["younger"]),
         ("SELECT * FROM v TABLESAMPLE (10 PERCENT)", &["TABLESAMPLE"]),
         ("CREATE INDEX i ON v (value) WITH (m = 16)", &["INDEX"]),
         ("INSERT INTO n (row, value) VALUES (0, 5)", &["row"]),

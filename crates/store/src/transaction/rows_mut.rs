@@ -107,7 +107,7 @@ impl Transaction {
     /// # tx.append_ndarray("a", &ndarray::Array2::<f64>::ones((3, 2)))?;
     /// let mut rows = tx.rows_mut::<f64>("a", "value", 1..3)?;
     /// rows[[0, 1]] = 5.0;
-    /// rows.row_mut(1).fill(7.0);
+    /// rows.index_axis_mut(ndarray::Axis(0), 1).fill(7.0);
     /// # Ok::<(), hyperslab_core::Error>(())
     /// ```
     ///
