@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray as _;
 use arrow_array::{
     Array as _, ArrayRef, FixedSizeBinaryArray, FixedSizeListArray, Float32Array, Int32Array, LargeBinaryArray,
-    LargeStringArray, RecordBatch,
+    LargeStringArray, RecordBatch, UInt32Array,
 };
 use arrow_buffer::NullBuffer;
 use arrow_schema::{DataType, Field, Schema};
 use hyperslab_core::{ArraySource, DType, Element, ErrorKind, FieldSpec, Fill, arrow, npy::NpyHeader};
-use hyperslab_store::{ArrayOptions, CheckOptions, Codec, OptimizeOptions, Store};
+use hyperslab_store::{Array, ArrayOptions, CheckOptions, Codec, OptimizeOptions, Store};
 
 use crate::common::*;
 
@@ -36,6 +37,9 @@ fn schema() -> Arc<Schema> {
 
 /// Rows `start..start + n`; the first 40 hold no NULL.
 fn batch(start: usize, n: usize) -> RecordBatch {
+    if n == 0 {
+        return batch(start, 1).slice(0, 0);
+    }
     let rows = start..start + n;
     let text = |i: usize| "é☃x".repeat(i % 5);
     let some = |i: usize| i < 40 || !i.is_multiple_of(3);
@@ -56,13 +60,7 @@ fn batch(start: usize, n: usize) -> RecordBatch {
         Arc::new(FixedSizeListArray::new(item(DataType::Float32), 2, pairs.clone(), None)),
         Arc::new(FixedSizeListArray::new(item(DataType::Float32), 2, pairs, Some(nulls))),
     ];
-    // `try_from_iter` cannot tell the width of no rows.
-    let schema = schema();
-    let columns = columns.into_iter().zip(schema.fields()).map(|(c, f)| match n {
-        0 => arrow_array::new_empty_array(f.data_type()),
-        _ => c,
-    });
-    RecordBatch::try_new(schema.clone(), columns.collect()).unwrap()
+    RecordBatch::try_new(schema(), columns).unwrap()
 }
 
 fn create(store: &Store, options: ArrayOptions) {
@@ -79,9 +77,12 @@ fn append(store: &Store, start: usize, n: usize) {
 
 /// Reads everything, in several ways, and holds it against the rows `0..n`.
 fn check(store: &Store, n: usize) {
-    let array = array(store, "a");
+    check_rows(&array(store, "a"), &batch(0, n));
+}
+
+fn check_rows(array: &Array, expected: &RecordBatch) {
+    let n = expected.num_rows();
     assert_eq!(array.rows(), n as u64);
-    let expected = batch(0, n);
     for (index, field) in array.fields().to_vec().iter().enumerate() {
         let column = expected.column(index);
         let all = array.read(index, 0..n as u64).unwrap().array;
@@ -202,4 +203,111 @@ fn an_ndarray_is_appended_to_a_nullable_field() {
     tx.append_ndarray("n", &ndarray::arr1(&[1, 2, 3])).unwrap();
     tx.commit().unwrap();
     assert_eq!(array(&store, "n").field("value").unwrap().view::<i32>().unwrap().as_slice(), [1, 2, 3]);
+}
+
+/// The rows of a batch in another order, some of them repeatedly.
+fn picked(batch: &RecordBatch, rows: &[usize]) -> RecordBatch {
+    let rows: UInt32Array = rows.iter().map(|&row| row as u32).collect();
+    arrow_select::take::take_record_batch(batch, &rows).unwrap()
+}
+
+#[test]
+fn rows_of_all_kinds_are_replaced_and_deleted() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = in_folder(folder.path());
+    create(&store, ArrayOptions { shard_bytes: 1 << 14, ..ArrayOptions::default() });
+    append(&store, 0, 1000);
+    let mut expected: Vec<usize> = (0..1000).collect();
+    let source = batch(0, 2000);
+    for round in 0..6 {
+        let mut tx = store.begin().unwrap();
+        // Repeated, unordered, and of rows that this transaction appends itself.
+        tx.append("a", &picked(&source, &[1500 + round, 7])).unwrap();
+        expected.extend([1500 + round, 7]);
+        let last = expected.len() - 1;
+        let rows = [last, 40 + round * 31, 3, 900, 3, last - 1, 500];
+        let values = [1001, 1002, 1003, 1004, 1005 + round, 1006, 1007];
+        let positions: Vec<i64> = rows.iter().map(|&row| row as i64).collect();
+        tx.replace("a", &positions, &picked(&source, &values)).unwrap();
+        rows.iter().zip(values).for_each(|(&row, value)| expected[row] = value);
+        check_rows(&tx.snapshot().unwrap().array("a").unwrap(), &picked(&source, &expected));
+        assert_eq!(tx.delete("a", &[round as i64 * 5, -2]).unwrap(), 2);
+        expected.remove(expected.len() - 2);
+        expected.remove(round * 5);
+        check_rows(&tx.snapshot().unwrap().array("a").unwrap(), &picked(&source, &expected));
+        tx.commit().unwrap();
+        check_rows(&array(&store, "a"), &picked(&source, &expected));
+    }
+    check_rows(&array(&Store::open(folder.path()).unwrap(), "a"), &picked(&source, &expected));
+    store.optimize("a", &OptimizeOptions { full: true }).unwrap();
+    check_rows(&array(&store, "a"), &picked(&source, &expected));
+    let findings = hyperslab_store::check(folder.path(), &CheckOptions::default()).unwrap();
+    assert!(findings.is_empty(), "{findings:?}");
+}
+
+#[test]
+fn what_nobody_wrote_holds_the_fill_value() {
+    let store = Store::memory();
+    create(&store, ArrayOptions::default());
+    append(&store, 0, 5);
+    let mut tx = store.begin().unwrap();
+    tx.resize("a", 8).unwrap();
+    tx.add_field("a", spec("late", DType::Utf8).with_fill(Fill::text("none")).unwrap()).unwrap();
+    tx.add_field("a", spec("later", DType::Float32).with_nullable(true)).unwrap();
+    let filled = FieldSpec::new("filled", DType::Int32, vec![2]).unwrap().with_fill(Fill::of(7_i32)).unwrap();
+    tx.add_field("a", filled).unwrap();
+    let staged = tx.snapshot().unwrap().array("a").unwrap();
+    tx.commit().unwrap();
+    for array in [staged, array(&store, "a")] {
+        let read = |name: &str| {
+            let index = array.fields().iter().position(|f| f.name() == name).unwrap();
+            array.read(index, 0..8).unwrap().array
+        };
+        let text = read("text");
+        assert_eq!((text.null_count(), text.as_string::<i64>().value(7)), (0, ""));
+        assert_eq!(read("maybe").slice(5, 3).null_count(), 3);
+        assert_eq!(read("score").slice(5, 3).as_ref(), &Int32Array::from(vec![-1, -1, -1]));
+        assert_eq!(read("late").as_ref(), &LargeStringArray::from(vec!["none"; 8]));
+        assert_eq!(read("later").null_count(), 8);
+        assert_eq!(array.field("filled").unwrap().view::<i32>().unwrap().as_slice(), [7; 16]);
+    }
+    // Cells that grow show the fill value, too.
+    let mut tx = store.begin().unwrap();
+    tx.replace_ndarray("a", "filled", &[1], &ndarray::arr2(&[[1, 2]])).unwrap();
+    tx.commit().unwrap();
+    let mut tx = store.begin().unwrap();
+    tx.resize_cell("a", "filled", &[3]).unwrap();
+    tx.resize_cell("a", "half", &[1]).unwrap();
+    tx.commit().unwrap();
+    let array = array(&store, "a");
+    let view = array.field("filled").unwrap().view::<i32>().unwrap();
+    assert_eq!(&view.as_slice()[..9], [7, 7, 7, 1, 2, 7, 7, 7, 7]);
+}
+
+#[test]
+fn much_text_goes_to_files_before_the_commit() {
+    let store = Store::memory();
+    let mut tx = store.begin().unwrap();
+    tx.create("a", vec![spec("text", DType::Utf8)], ArrayOptions { shard_bytes: 1 << 20, ..ArrayOptions::default() })
+        .unwrap();
+    let texts: Vec<String> = (0..400).map(|i| "0123456789abcdef".repeat(i * 16)).collect();
+    let column: ArrayRef = Arc::new(LargeStringArray::from(texts.clone()));
+    let rows = RecordBatch::try_from_iter([("text", column.clone())]).unwrap();
+    for n in 1..=3 {
+        tx.append("a", &rows).unwrap();
+        assert_eq!(tx.snapshot().unwrap().array("a").unwrap().rows(), n * 400);
+    }
+    tx.commit().unwrap();
+    let array = array(&store, "a");
+    // A segment is closed at four shards of text.
+    assert!(array.info().unwrap().segments >= 10, "{:?}", array.info().unwrap());
+    assert!(array.info().unwrap().logical_bytes > 3 * 20_000_000);
+    for start in [0, 400, 800] {
+        assert_eq!(array.read(0, start..start + 400).unwrap().array.as_ref(), column.as_ref());
+    }
+    let mut tx = store.begin().unwrap();
+    tx.replace("a", &(0..400).rev().collect::<Vec<i64>>(), &rows).unwrap();
+    tx.commit().unwrap();
+    let array = crate::common::array(&store, "a");
+    assert_eq!(array.take(0, &[399, 0]).unwrap().array.as_string::<i64>().value(1), texts[399]);
 }
