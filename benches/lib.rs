@@ -18,7 +18,11 @@ pub fn noise(n: usize) -> Vec<f32> {
 
 /// The bandwidth floor: one pass of summing the same elements on `threads` threads.
 pub fn sum(values: &[f32], threads: usize) -> f32 {
-    let part = values.len().div_ceil(threads.max(1)).max(1);
+    if threads <= 1 {
+        // A thread costs more than a batch of 512 KiB.
+        return sum_chunk(values);
+    }
+    let part = values.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
         let parts: Vec<_> = values.chunks(part).map(|chunk| scope.spawn(|| sum_chunk(chunk))).collect();
         parts.into_iter().filter_map(|p| p.join().ok()).sum()
