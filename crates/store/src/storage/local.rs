@@ -5,12 +5,12 @@ mod filesystem;
 mod lock;
 mod map;
 mod pin;
+mod temporary;
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind as Io, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -24,6 +24,7 @@ use super::{FileInfo, FileRange, LockGuard, PinFile, PinGuard, Storage};
 use crate::layout::{LOCK, PAGE, PINS, TEMP_PREFIX, dir_of};
 
 use filesystem::detect_in_place;
+use temporary::{Temporary, move_file, publish, temporary_name};
 
 /// A folder. It need not exist to be opened; the first write makes it.
 #[derive(Debug)]
@@ -396,88 +397,9 @@ impl Storage for LocalStorage {
     }
 }
 
-/// A temporary file, removed when dropped.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    /// It has its name now: nothing is left to remove.
-    fn done(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
-/// A name that no other call, process or machine uses.
-fn temporary_name() -> String {
-    static RANDOM: OnceLock<String> = OnceLock::new();
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    // The process's number is there for forked children, which inherit both statics.
-    let random = RANDOM.get_or_init(|| uuid::Uuid::new_v4().simple().to_string());
-    format!("{TEMP_PREFIX}{random}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-/// Gives a finished file its name, unless that is taken: in one step, so that others see all of it or nothing.
-fn publish(temporary: Temporary, path: &Path) -> io::Result<()> {
-    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-    {
-        use rustix::fs::{CWD, RenameFlags, renameat_with};
-        use rustix::io::Errno;
-        match renameat_with(CWD, &temporary.0, CWD, path, RenameFlags::NOREPLACE) {
-            Ok(()) => {
-                temporary.done();
-                return Ok(());
-            }
-            // The file system does not offer it; a link does the same in two steps.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
-            Err(e) => return Err(e.into()),
-        }
-    }
-    publish_by_link(&temporary.0, path)
-}
-
-/// Gives a file another name, unless that is taken.
-fn move_file(from: &Path, to: &Path) -> io::Result<()> {
-    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
-    {
-        use rustix::fs::{CWD, RenameFlags, renameat_with};
-        use rustix::io::Errno;
-        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
-            done => return Ok(done?),
-        }
-    }
-    fs::hard_link(from, to)?;
-    fs::remove_file(from)
-}
-
 /// The time since a file was written to.
 fn age(found: &fs::Metadata, now: SystemTime) -> Duration {
     found.modified().ok().and_then(|written| now.duration_since(written).ok()).unwrap_or_default()
-}
-
-/// Links a file under its name; the caller removes the other one.
-fn publish_by_link(temporary: &Path, path: &Path) -> io::Result<()> {
-    match fs::hard_link(temporary, path) {
-        Err(e) if e.kind() == Io::AlreadyExists && is_linked(temporary) => Ok(()),
-        result => result,
-    }
-}
-
-/// Whether a link was made although the answer says otherwise, as a network file system's repeated request may.
-#[cfg(unix)]
-fn is_linked(path: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata(path).is_ok_and(|found| found.nlink() > 1)
-}
-
-#[cfg(not(unix))]
-fn is_linked(_path: &Path) -> bool {
-    false
 }
 
 #[cfg(unix)]
