@@ -68,7 +68,7 @@ pub(super) fn move_file(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Links a file under its name; the caller removes the other one.
-fn publish_by_link(temporary: &Path, path: &Path) -> io::Result<()> {
+pub(super) fn publish_by_link(temporary: &Path, path: &Path) -> io::Result<()> {
     match fs::hard_link(temporary, path) {
         Err(e) if e.kind() == Io::AlreadyExists && is_linked(temporary) => Ok(()),
         result => result,

@@ -1,10 +1,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use hyperslab_core::ErrorKind;
 use tempfile::TempDir;
 
+use super::temporary::publish_by_link;
 use super::*;
 use crate::storage::contract;
 
