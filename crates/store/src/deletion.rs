@@ -26,6 +26,8 @@ pub(crate) struct LiveIndex {
     /// Runs of live rows: the rank and the offset of the first row of each.
     runs: Vec<(u32, u32)>,
     rows: u64,
+    /// Rows that are not deleted: counting them goes through the whole bitmap.
+    alive: u64,
 }
 
 impl Deletions {
@@ -180,7 +182,8 @@ impl LiveIndex {
         if next < rows_end {
             runs.push((rank, next));
         }
-        Self { deleted, runs, rows }
+        let alive = rows.saturating_sub(deleted.len());
+        Self { deleted, runs, rows, alive }
     }
 
     /// The deleted offsets.
@@ -196,7 +199,7 @@ impl LiveIndex {
 
     /// The offset of the live row of a rank; the segment's end for a rank beyond.
     pub(crate) fn offset(&self, rank: u64) -> u64 {
-        if rank >= self.rows - self.deleted.len() {
+        if rank >= self.alive {
             return self.rows;
         }
         let next = self.runs.partition_point(|&(first, _)| u64::from(first) <= rank);
@@ -223,7 +226,7 @@ impl LiveIndex {
     /// The offsets of a run of live rows; `None` after the last.
     pub(crate) fn run(&self, number: usize) -> Option<std::ops::Range<u64>> {
         let &(rank, first) = self.runs.get(number)?;
-        let end_rank = self.runs.get(number + 1).map_or(self.rows - self.deleted.len(), |&(rank, _)| u64::from(rank));
+        let end_rank = self.runs.get(number + 1).map_or(self.alive, |&(rank, _)| u64::from(rank));
         let first = u64::from(first);
         Some(first..first + end_rank - u64::from(rank))
     }

@@ -18,9 +18,26 @@ pub(super) struct Gather {
     arrays: Vec<ArrayRef>,
     /// By source and the array's first row in it: which array, and the row after its last.
     found: BTreeMap<(usize, u64), (usize, u64)>,
+    /// The last two that were found: parts mostly come in turn from the rows and from their patches.
+    recent: [Option<Held>; 2],
     /// (array, start, end), in the order of the result.
     parts: Vec<(usize, usize, usize)>,
     rows: usize,
+}
+
+/// Rows of a source that an array holds.
+#[derive(Clone, Copy)]
+struct Held {
+    source: usize,
+    start: u64,
+    end: u64,
+    array: usize,
+}
+
+impl Held {
+    fn has(&self, source: usize, row: u64) -> bool {
+        self.source == source && self.start <= row && row < self.end
+    }
 }
 
 impl Gather {
@@ -33,11 +50,7 @@ impl Gather {
     /// Adds the first rows of a part, as far as one array holds them; gives how many these are.
     pub(super) fn add(&mut self, part: &Part) -> Result<u64> {
         let first = part.rows.start;
-        let found = self.found.range(..=(part.source, first)).next_back();
-        let Some((&(source, start), &(array, end))) = found else { return Ok(0) };
-        if source != part.source || first >= end {
-            return Ok(0);
-        }
+        let Some(Held { start, end, array, .. }) = self.find(part.source, first) else { return Ok(0) };
         let rows = end.min(part.rows.end) - first;
         let (from, to) = (count(first - start)?, count(first - start + rows)?);
         match self.parts.last_mut() {
@@ -46,6 +59,19 @@ impl Gather {
         }
         self.rows += to - from;
         Ok(rows)
+    }
+
+    fn find(&mut self, source: usize, row: u64) -> Option<Held> {
+        if let Some(recent) = self.recent.iter().flatten().find(|held| held.has(source, row)) {
+            return Some(*recent);
+        }
+        let (&(source_found, start), &(array, end)) = self.found.range(..=(source, row)).next_back()?;
+        let held = Held { source: source_found, start, end, array };
+        if !held.has(source, row) {
+            return None;
+        }
+        self.recent = [Some(held), self.recent[0]];
+        Some(held)
     }
 
     /// All of it in one array of a type.
