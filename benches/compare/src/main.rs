@@ -100,7 +100,7 @@ fn whole(figures: &mut Figures, folder: &Path, values: &Array2<f32>) {
     drop((store, full));
 
     let store = open(&path, Durability::Os);
-    let load = || drop(black_box(field_view(&store).as_slice().to_vec()));
+    let load = || drop(black_box(field_view(&store).to_vec()));
     figures.insert("full load", least(5, || (), |()| load()));
     figures.insert(
         "view, summed",

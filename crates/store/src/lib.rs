@@ -29,6 +29,7 @@ mod log;
 mod maintenance;
 mod name;
 mod options;
+mod owned;
 mod packed;
 mod patch;
 mod pins;

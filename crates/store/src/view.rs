@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use arrow_buffer::Buffer;
 use hyperslab_core::{Element, Error, Result};
 
-use crate::elements;
+use crate::{elements, owned};
 
 /// Rows of one field as elements in C order: a view into maps, or an owned copy where that is not possible;
 /// [`is_view`](View::is_view) says which.
@@ -30,6 +30,21 @@ impl<T: Element> View<T> {
     /// The elements.
     pub fn as_slice(&self) -> &[T] {
         elements::from_bytes(&self.buffer).unwrap_or_default()
+    }
+
+    /// The elements in memory of one's own, whatever [`is_view`](Self::is_view) says. Large ones are copied by several
+    /// threads.
+    pub fn to_vec(&self) -> Vec<T> {
+        owned::copy(self.as_slice())
+    }
+
+    /// As [`to_ndarray`](Self::to_ndarray), in memory of one's own.
+    ///
+    /// # Errors
+    /// As [`to_ndarray`](Self::to_ndarray).
+    pub fn to_owned_ndarray(&self) -> Result<ndarray::ArrayD<T>> {
+        ndarray::ArrayD::from_shape_vec(self.shape.clone(), self.to_vec())
+            .map_err(|e| Error::corrupt("a view whose shape does not fit").because(e))
     }
 
     /// The shape: rows, then the cell's axes.

@@ -28,6 +28,7 @@ fn create_append_reopen() {
         let view = points.field("value").unwrap().view::<f32>().unwrap();
         assert!(view.is_view());
         assert_eq!(view.to_ndarray().unwrap(), rows(0, 900).into_dyn());
+        assert_eq!(view.to_owned_ndarray().unwrap(), rows(0, 900).into_dyn());
         assert_eq!(points.take(0, &[5, 1]).unwrap().array.len(), 2);
         assert_eq!(points.info().unwrap().shards, 1);
     }
