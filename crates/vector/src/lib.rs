@@ -44,6 +44,7 @@ mod metric;
 mod query;
 mod scalar;
 mod search;
+mod sketch;
 #[cfg(test)]
 mod testing;
 mod topk;
@@ -54,4 +55,5 @@ pub use metric::Metric;
 pub use query::PreparedQuery;
 pub use scalar::{Scalar, to_f64};
 pub use search::{search_block, search_blocks, search_indexed, top_k};
+pub use sketch::{Candidates, Sketch, SketchCounts, SketchQuery, SketchSpec};
 pub use topk::{Hit, TopK};

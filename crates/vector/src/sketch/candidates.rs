@@ -1,0 +1,281 @@
+//! The rows that may be among the k best, and their exact re-ranking.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use hyperslab_core::{Error, Result};
+
+use super::bounds::{Bounds, Ranking};
+use crate::{SketchQuery, TopK};
+
+/// The fewest rows that are re-ranked at once, if there are as many.
+const RERANKED: usize = 64;
+
+/// Fewer candidates than these are not looked through for those that a better k-th has excluded since.
+const COMPACTED: usize = 4096;
+
+/// Rows whose bound can still beat the k-th.
+///
+/// Threads that scan parts of the rows each have their own, from [`fork`](Self::fork); what one has learned about
+/// the k-th excludes rows of the others too.
+#[derive(Debug)]
+pub struct Candidates {
+    ranking: Ranking,
+    k: usize,
+    /// The k smallest upper bounds, the largest on top.
+    uppers: BinaryHeap<Cost>,
+    rows: Vec<Candidate>,
+    /// How many rows there may be before they are looked through.
+    room: usize,
+    /// A row whose cost is above it is not among the k best.
+    limit: f64,
+    shared: Arc<SharedLimit>,
+    counts: SketchCounts,
+}
+
+/// What a search by sketch did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SketchCounts {
+    /// Rows whose codes were read.
+    pub scanned: u64,
+    /// Rows whose full vectors were asked for.
+    pub reranked: u64,
+}
+
+impl SketchCounts {
+    /// Rows that their bounds excluded.
+    pub fn pruned(&self) -> u64 {
+        self.scanned.saturating_sub(self.reranked)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Candidate {
+    lower: f64,
+    row: u64,
+}
+
+impl Candidate {
+    /// NaN, of a damaged sketch, says that nothing is known.
+    fn may_be_within(&self, limit: f64) -> bool {
+        self.lower <= limit || self.lower.is_nan()
+    }
+}
+
+/// A cost in the total order of float64.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Cost(f64);
+
+impl Eq for Cost {}
+
+impl PartialOrd for Cost {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Cost {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+/// The least of several threads' limits.
+#[derive(Debug)]
+struct SharedLimit(AtomicU64);
+
+impl SharedLimit {
+    fn new(limit: f64) -> Self {
+        Self(AtomicU64::new(limit.to_bits()))
+    }
+
+    #[inline]
+    fn get(&self) -> f64 {
+        f64::from_bits(self.0.load(Relaxed))
+    }
+
+    fn lower(&self, limit: f64) {
+        // An error says that it is as low already.
+        let lower = |bits| (limit < f64::from_bits(bits)).then_some(limit.to_bits());
+        let _ = self.0.fetch_update(Relaxed, Relaxed, lower);
+    }
+}
+
+impl Candidates {
+    /// None yet, for the `k` best rows; `k` may be any number.
+    pub fn new(query: &SketchQuery, k: usize) -> Self {
+        Self::with_limit(query, k, f64::INFINITY)
+    }
+
+    /// For a range search: all rows whose score is `score` or better. Ends with [`into_rows`](Self::into_rows).
+    ///
+    /// ```
+    /// use hyperslab_vector::{Candidates, Metric, PreparedQuery, SketchQuery, SketchSpec};
+    /// let spec = SketchSpec::new(8, 1)?;
+    /// let (mut codes, mut params) = ([0; 4], [0.0; 12]);
+    /// spec.encode(&[1_u8, 5, 6, 200], &mut codes, &mut params)?;
+    /// let query = SketchQuery::new(&PreparedQuery::new(Metric::L2, &[5.0])?, spec)?;
+    /// let mut candidates = Candidates::within(&query, 2.0);
+    /// query.scan(&codes, &params, 0, &mut candidates)?;
+    /// assert_eq!(candidates.into_rows(), [1, 2]);
+    /// # Ok::<(), hyperslab_core::Error>(())
+    /// ```
+    pub fn within(query: &SketchQuery, score: f64) -> Self {
+        Self::with_limit(query, usize::MAX, query.bounder.ranking.cost(score))
+    }
+
+    fn with_limit(query: &SketchQuery, k: usize, limit: f64) -> Self {
+        let shared = Arc::new(SharedLimit::new(limit));
+        Self::sharing(query.bounder.ranking, k, shared)
+    }
+
+    fn sharing(ranking: Ranking, k: usize, shared: Arc<SharedLimit>) -> Self {
+        let (limit, counts) = (shared.get(), SketchCounts::default());
+        Self { ranking, k, uppers: BinaryHeap::new(), rows: Vec::new(), room: COMPACTED, limit, shared, counts }
+    }
+
+    /// None yet, of the same search: for another thread, to be [merged](Self::merge).
+    pub fn fork(&self) -> Self {
+        Self::sharing(self.ranking, self.k, self.shared.clone())
+    }
+
+    /// Takes over the candidates of a [fork](Self::fork).
+    pub fn merge(&mut self, fork: Candidates) {
+        self.counts.scanned += fork.counts.scanned;
+        self.counts.reranked += fork.counts.reranked;
+        self.rows.extend(fork.rows);
+        if self.k < usize::MAX {
+            fork.uppers.into_iter().for_each(|upper| self.learn(upper.0));
+        }
+        self.compact();
+    }
+
+    /// How many candidates there are now.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The bytes that are allocated. They are bounded by [re-ranking](Self::rerank) from time to time.
+    pub fn memory_size(&self) -> usize {
+        self.rows.capacity() * size_of::<Candidate>() + self.uppers.capacity() * size_of::<Cost>()
+    }
+
+    /// Has the candidates' exact scores computed, the most promising ones first, until no other can be among the
+    /// k best; none are left then. More rows may be scanned afterwards, into the same `top`.
+    ///
+    /// - `top`: of the same k and metric; what it holds already excludes candidates;
+    /// - `exact`: gets row numbers in ascending order and offers each with its exact score to `top`.
+    ///
+    /// # Errors
+    /// [`Invalid`](hyperslab_core::ErrorKind::Invalid) if `top` is of another metric or k, and the errors of
+    /// `exact`.
+    pub fn rerank(
+        &mut self,
+        top: &mut TopK,
+        mut exact: impl FnMut(&[u64], &mut TopK) -> Result<()>,
+    ) -> Result<SketchCounts> {
+        if Some(self.ranking) != Ranking::of(top.metric().distance()) || self.k != top.k() {
+            let message = format!("the candidates are not those of the {} best by {}", top.k(), top.metric());
+            return Err(Error::invalid(message));
+        }
+        let mut chunk = self.k.saturating_mul(2).max(RERANKED);
+        loop {
+            if let Some(worst) = top.threshold() {
+                self.lower_limit(self.ranking.cost(worst));
+            }
+            self.compact();
+            if self.rows.is_empty() {
+                return Ok(self.counts);
+            }
+            let rest = self.rows.len().saturating_sub(chunk);
+            if rest > 0 {
+                // The best at the end, from which they are taken.
+                self.rows.select_nth_unstable_by(rest, |a, b| b.lower.total_cmp(&a.lower));
+            }
+            let mut rows: Vec<u64> = self.rows.drain(rest..).map(|candidate| candidate.row).collect();
+            rows.sort_unstable();
+            self.counts.reranked += rows.len() as u64;
+            exact(&rows, top)?;
+            chunk = chunk.saturating_mul(2);
+        }
+    }
+
+    /// The candidates' numbers in ascending order.
+    pub fn into_rows(mut self) -> Vec<u64> {
+        self.compact();
+        let mut rows: Vec<u64> = self.rows.iter().map(|candidate| candidate.row).collect();
+        rows.sort_unstable();
+        rows
+    }
+
+    pub(super) fn ranking(&self) -> Ranking {
+        self.ranking
+    }
+
+    pub(super) fn count(&mut self, rows: usize) {
+        self.counts.scanned += rows as u64;
+    }
+
+    /// A row whose cost is above it is not among the k best.
+    #[inline]
+    pub(super) fn limit(&self) -> f64 {
+        f64::min(self.limit, self.shared.get())
+    }
+
+    /// Offers a row of which nothing is known.
+    pub(super) fn offer_unknown(&mut self, row: u64) {
+        self.offer(row, Bounds { lower: f64::NEG_INFINITY, upper: f64::INFINITY });
+    }
+
+    /// Offers a row.
+    pub(super) fn offer(&mut self, row: u64, bounds: Bounds) {
+        let candidate = Candidate { lower: bounds.lower, row };
+        if self.k == 0 || !candidate.may_be_within(self.limit()) {
+            return;
+        }
+        if self.rows.len() >= self.room {
+            self.compact();
+            self.room = (2 * self.rows.len()).max(COMPACTED);
+        }
+        self.rows.push(candidate);
+        if self.k < usize::MAX && bounds.upper < f64::INFINITY {
+            self.learn(bounds.upper);
+        }
+    }
+
+    /// One more row's cost is at most this.
+    fn learn(&mut self, upper: f64) {
+        if self.uppers.len() < self.k {
+            self.uppers.push(Cost(upper));
+        } else if let Some(mut worst) = self.uppers.peek_mut()
+            && upper < worst.0
+        {
+            *worst = Cost(upper);
+        }
+        if self.uppers.len() >= self.k
+            && let Some(worst) = self.uppers.peek()
+        {
+            self.lower_limit(worst.0);
+        }
+    }
+
+    fn lower_limit(&mut self, limit: f64) {
+        if limit < self.limit {
+            self.limit = limit;
+            self.shared.lower(limit);
+        }
+    }
+
+    /// Removes the candidates that the limit excludes by now.
+    fn compact(&mut self) {
+        let limit = self.limit();
+        self.rows.retain(|candidate| candidate.may_be_within(limit));
+    }
+}
