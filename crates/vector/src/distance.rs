@@ -3,12 +3,13 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use hyperslab_core::{Error, Result};
+use hyperslab_core::{DType, Error, Result};
 
 use crate::kernel::{
-    self, GROUP, Isa, LANES, Lanes, Pairs, Pass, Product, ProductAndNorm, Rows, SquaredDifference, Term, Tile,
+    self, AbsoluteDifference, BitCounts, Divergences, GROUP, Isa, LANES, Lanes, Overlap, Pairs, Pass, Product,
+    ProductAndNorm, Rows, SquaredDifference, Term, Tile, Unequal,
 };
-use crate::metric::{cosine, dot, l2};
+use crate::metric::{cosine, divergence, dot, jaccard, l2};
 use crate::scalar::Load;
 use crate::{PreparedQuery, Scalar};
 
@@ -30,17 +31,35 @@ pub enum Distance {
     InnerProduct,
     /// −a·b.
     NegativeInnerProduct,
+    /// Σ|aᵢ − bᵢ|.
+    L1,
+    /// How many bits (uint8, bool) or elements (other dtypes) differ.
+    Hamming,
+    /// 1 − Jaccard similarity, 0 to 1.
+    JaccardDistance,
+    /// Σ min(aᵢ, bᵢ) / Σ max(aᵢ, bᵢ), of bits for uint8 and bool, 0 to 1.
+    JaccardSimilarity,
+    /// The Kullback–Leibler divergence of a from b, as distributions. The only one that is not symmetric.
+    KlDivergence,
+    /// The Jensen–Shannon distance, as distributions.
+    JsDistance,
 }
 
 impl Distance {
     /// All of them.
-    pub const ALL: [Distance; 6] = [
+    pub const ALL: [Distance; 12] = [
         Distance::CosineDistance,
         Distance::CosineSimilarity,
         Distance::L2,
         Distance::L2sq,
         Distance::InnerProduct,
         Distance::NegativeInnerProduct,
+        Distance::L1,
+        Distance::Hamming,
+        Distance::JaccardDistance,
+        Distance::JaccardSimilarity,
+        Distance::KlDivergence,
+        Distance::JsDistance,
     ];
 
     /// The SQL function's name.
@@ -52,7 +71,60 @@ impl Distance {
             Distance::L2sq => "l2sq_distance",
             Distance::InnerProduct => "inner_product",
             Distance::NegativeInnerProduct => "negative_inner_product",
+            Distance::L1 => "l1_distance",
+            Distance::Hamming => "hamming_distance",
+            Distance::JaccardDistance => "jaccard_distance",
+            Distance::JaccardSimilarity => "jaccard_similarity",
+            Distance::KlDivergence => "kl_divergence",
+            Distance::JsDistance => "js_distance",
         }
+    }
+
+    /// Whether it is the same with both vectors exchanged.
+    pub const fn is_symmetric(self) -> bool {
+        !matches!(self, Distance::KlDivergence)
+    }
+
+    /// Whether it compares the bits of uint8 and bool, rather than their values.
+    pub const fn compares_bits(self) -> bool {
+        matches!(self, Distance::Hamming | Distance::JaccardDistance | Distance::JaccardSimilarity)
+    }
+
+    /// Whether it is computed between distributions.
+    pub(crate) const fn is_divergence(self) -> bool {
+        matches!(self, Distance::KlDivergence | Distance::JsDistance)
+    }
+
+    /// Checks that it can be computed from vectors of a dtype; see the table in the [crate's documentation](crate).
+    ///
+    /// ```
+    /// use hyperslab_core::DType;
+    /// use hyperslab_vector::Distance;
+    /// assert!(Distance::L2.check_dtype(DType::Bfloat16).is_ok());
+    /// assert!(Distance::JsDistance.check_dtype(DType::Bool).is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`](hyperslab_core::ErrorKind::Invalid) if not, with what would do.
+    pub fn check_dtype(self, dtype: DType) -> Result<()> {
+        use DType::*;
+        match dtype {
+            Bool if self.is_divergence() => Err(Error::invalid(format!(
+                "{self} is not defined for bool, whose vectors are no distributions: use hamming or jaccard, or another \
+                 dtype"
+            ))),
+            Bool | Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64 | Float16 | Bfloat16 | Float32
+            | Float64 => Ok(()),
+            other => Err(Error::invalid(format!(
+                "{self} is not defined for {other}: vectors are of bool, integers or real floating-point numbers"
+            ))),
+        }
+    }
+
+    /// Whether it is computed for several queries at once.
+    pub(crate) fn is_tiled(self) -> bool {
+        use Form::*;
+        matches!(self.form(), Product | ProductAndNorm | SquaredDifference | AbsoluteDifference)
     }
 
     /// The terms that it is a function of.
@@ -61,6 +133,11 @@ impl Distance {
             Distance::CosineDistance | Distance::CosineSimilarity => Form::ProductAndNorm,
             Distance::L2 | Distance::L2sq => Form::SquaredDifference,
             Distance::InnerProduct | Distance::NegativeInnerProduct => Form::Product,
+            Distance::L1 => Form::AbsoluteDifference,
+            Distance::Hamming => Form::Unequal,
+            Distance::JaccardDistance | Distance::JaccardSimilarity => Form::Overlap,
+            Distance::KlDivergence => Form::Divergence,
+            Distance::JsDistance => Form::DivergenceFromMean,
         }
     }
 }
@@ -75,6 +152,11 @@ enum Form {
     Product,
     ProductAndNorm,
     SquaredDifference,
+    AbsoluteDifference,
+    Unequal,
+    Overlap,
+    Divergence,
+    DivergenceFromMean,
 }
 
 /// How many rows are computed at once: their scores and norms stay in the first-level cache.
@@ -83,24 +165,47 @@ pub(crate) const BATCH: usize = 128;
 /// The scores of at most [`BATCH`] rows.
 pub(crate) fn scores<T: Load>(rows: &[T], query: &PreparedQuery, scores: &mut [f64]) {
     let (dim, count) = (query.dim(), scores.len());
-    let (mut norms, mut query_norms) = ([0.0; BATCH], [0.0; BATCH]);
-    let (norms, query_norms) = (&mut norms[..count], &mut query_norms[..count]);
+    let (mut seconds, mut query_norms) = ([0.0; BATCH], [0.0; BATCH]);
+    let (seconds, query_norms) = (&mut seconds[..count], &mut query_norms[..count]);
     match query.distance().form() {
-        Form::Product => row_sums::<T, Product>(rows, query, scores, norms),
-        Form::ProductAndNorm => row_sums::<T, ProductAndNorm>(rows, query, scores, norms),
-        Form::SquaredDifference => row_sums::<T, SquaredDifference>(rows, query, scores, norms),
+        Form::Unequal | Form::Overlap if T::BITS => bit_sums(rows, query, scores, seconds),
+        Form::Product => row_sums::<T, Product>(rows, query, scores, seconds),
+        Form::ProductAndNorm => {
+            row_sums::<T, ProductAndNorm>(rows, query, scores, seconds);
+            query_norms.fill(query.norm());
+        }
+        Form::SquaredDifference => row_sums::<T, SquaredDifference>(rows, query, scores, seconds),
+        Form::AbsoluteDifference => row_sums::<T, AbsoluteDifference>(rows, query, scores, seconds),
+        Form::Unequal => row_sums::<T, Unequal>(rows, query, scores, seconds),
+        Form::Overlap => row_sums::<T, Overlap>(rows, query, scores, seconds),
+        Form::Divergence => divergences(rows, query, false, scores),
+        Form::DivergenceFromMean => divergences(rows, query, true, scores),
     }
-    query_norms.fill(query.norm());
     let scaled = |r: usize| {
         let row: Vec<f64> = rows[r * dim..][..dim].iter().map(|v| v.to_f64()).collect();
         cosine::scaled_similarity(&row, query.values())
     };
-    finish(query.distance(), scores, [norms, query_norms], &scaled);
+    finish(query.distance(), scores, [seconds, query_norms], &scaled);
 }
 
-fn row_sums<T: Load, F: Term>(rows: &[T], query: &PreparedQuery, sums: &mut [f64], norms: &mut [f64]) {
+fn row_sums<T: Load, F: Term>(rows: &[T], query: &PreparedQuery, sums: &mut [f64], seconds: &mut [f64]) {
     let (dim, query) = (query.dim(), query.groups());
-    kernel::run(Rows::<T, F> { rows, dim, query, sums, norms, term: PhantomData });
+    kernel::run(Rows::<T, F> { rows, dim, query, sums, seconds, term: PhantomData });
+}
+
+/// As the sums of [`Unequal`] and [`Overlap`], of bits.
+fn bit_sums<T: Load>(rows: &[T], query: &PreparedQuery, sums: &mut [f64], seconds: &mut [f64]) {
+    kernel::run(BitCounts { rows, query: query.bytes(), unequal: sums, both: seconds });
+    if !matches!(query.distance(), Distance::Hamming) {
+        for (sum, second) in sums.iter_mut().zip(seconds) {
+            (*sum, *second) = (*second, *sum + *second);
+        }
+    }
+}
+
+fn divergences<T: Load>(rows: &[T], query: &PreparedQuery, from_mean: bool, sums: &mut [f64]) {
+    let (dim, query) = (query.dim(), query.groups());
+    kernel::run(Divergences { rows, dim, query, from_mean, sums, element: PhantomData });
 }
 
 /// The scores of at most [`BATCH`] padded rows for several queries of one distance and length, whose groups
@@ -112,51 +217,64 @@ pub(crate) fn tile_scores(
     mut scores: [&mut [f64]; GROUP],
 ) {
     let (distance, count) = (queries[0].distance(), scores[0].len());
-    let (mut norms, mut query_norms) = ([0.0; BATCH], [0.0; BATCH]);
-    let (norms, query_norms) = (&mut norms[..count], &mut query_norms[..count]);
+    let (mut seconds, mut query_norms) = ([0.0; BATCH], [0.0; BATCH]);
+    let (seconds, query_norms) = (&mut seconds[..count], &mut query_norms[..count]);
     let sums = scores.each_mut().map(|scores| &mut **scores);
     match distance.form() {
-        Form::Product => tile_sums::<Product>(rows, groups, sums, norms),
-        Form::ProductAndNorm => tile_sums::<ProductAndNorm>(rows, groups, sums, norms),
-        Form::SquaredDifference => tile_sums::<SquaredDifference>(rows, groups, sums, norms),
+        Form::Product => tile_sums::<Product>(rows, groups, sums, seconds),
+        Form::ProductAndNorm => tile_sums::<ProductAndNorm>(rows, groups, sums, seconds),
+        Form::SquaredDifference => tile_sums::<SquaredDifference>(rows, groups, sums, seconds),
+        Form::AbsoluteDifference => tile_sums::<AbsoluteDifference>(rows, groups, sums, seconds),
+        Form::Unequal | Form::Overlap | Form::Divergence | Form::DivergenceFromMean => {
+            debug_assert!(distance.is_tiled(), "{distance}");
+        }
     }
     for (scores, query) in scores.into_iter().zip(queries) {
         query_norms.fill(query.norm());
         let row = |r: usize| rows[r * groups.len()..][..groups.len()].as_flattened();
         let scaled = |r: usize| cosine::scaled_similarity(row(r), query.groups().as_flattened());
-        finish(distance, scores, [norms, query_norms], &scaled);
+        finish(distance, scores, [seconds, query_norms], &scaled);
     }
 }
 
-fn tile_sums<F: Term>(rows: &[Lanes], queries: &[[Lanes; GROUP]], sums: [&mut [f64]; GROUP], norms: &mut [f64]) {
-    kernel::run(Tile::<F> { rows, queries, sums, norms, term: PhantomData });
+fn tile_sums<F: Term>(rows: &[Lanes], queries: &[[Lanes; GROUP]], sums: [&mut [f64]; GROUP], seconds: &mut [f64]) {
+    kernel::run(Tile::<F> { rows, queries, sums, seconds, term: PhantomData });
 }
 
-/// Turns sums of terms into values; `norms` holds the squared norms of both vectors of each pair, and
-/// `scaled` gives the similarity of a pair whose norms are out of range.
-fn finish(distance: Distance, values: &mut [f64], norms: [&[f64]; 2], scaled: &dyn Fn(usize) -> f64) {
-    kernel::run(Finish { distance, values, norms, scaled });
+/// Turns sums of terms into values; `seconds` holds the second sums of each pair, which for the cosine are the squared
+/// norms of both vectors, and `scaled` gives the similarity of a pair whose norms are out of range.
+fn finish(distance: Distance, values: &mut [f64], seconds: [&[f64]; 2], scaled: &dyn Fn(usize) -> f64) {
+    kernel::run(Finish { distance, values, seconds, scaled });
 }
 
 struct Finish<'a> {
     distance: Distance,
     values: &'a mut [f64],
-    norms: [&'a [f64]; 2],
+    seconds: [&'a [f64]; 2],
     scaled: &'a dyn Fn(usize) -> f64,
 }
 
 impl Pass for Finish<'_> {
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let Self { distance, values, norms, scaled } = self;
+        let Self { distance, values, seconds, scaled } = self;
+        let unions = || seconds[0].iter().copied();
         match distance {
             Distance::CosineDistance => {
-                similarities(values, norms, scaled);
+                similarities(values, seconds, scaled);
                 values.iter_mut().for_each(|v| *v = 1.0 - *v);
             }
-            Distance::CosineSimilarity => similarities(values, norms, scaled),
+            Distance::CosineSimilarity => similarities(values, seconds, scaled),
             Distance::L2 => values.iter_mut().for_each(|v| *v = l2::l2(*v)),
-            Distance::L2sq | Distance::InnerProduct => {}
+            Distance::L2sq | Distance::InnerProduct | Distance::L1 | Distance::Hamming => {}
+            Distance::JaccardDistance => {
+                values.iter_mut().zip(unions()).for_each(|(v, union)| *v = 1.0 - jaccard::similarity(*v, union));
+            }
+            Distance::JaccardSimilarity => {
+                values.iter_mut().zip(unions()).for_each(|(v, union)| *v = jaccard::similarity(*v, union));
+            }
+            Distance::KlDivergence => values.iter_mut().for_each(|v| *v = divergence::kullback_leibler(*v)),
+            Distance::JsDistance => values.iter_mut().for_each(|v| *v = divergence::jensen_shannon(*v)),
             Distance::NegativeInnerProduct => values.iter_mut().for_each(|v| *v = dot::negative(*v)),
         }
         // NaN's sign and payload depend on the processor; adding 0 turns −0 into 0.
@@ -197,10 +315,10 @@ fn similarities(values: &mut [f64], norms: [&[f64]; 2], scaled: &dyn Fn(usize) -
 /// ```
 ///
 /// # Errors
-/// [`Invalid`](hyperslab_core::ErrorKind::Invalid) if `dim` is not the query's length, or `rows` does not
-/// hold `dim` elements for each value of `out`.
+/// [`Invalid`](hyperslab_core::ErrorKind::Invalid) if `dim` is not the query's length, `rows` does not hold `dim`
+/// elements for each value of `out`, or the dtype does not have the distance.
 pub fn distances<T: Scalar>(rows: &[T], dim: usize, query: &PreparedQuery, out: &mut [f64]) -> Result<()> {
-    check_dim(query, dim)?;
+    check_query::<T>(query, dim)?;
     check_len(rows.len(), dim, out.len())?;
     T::distances(rows, query, out);
     Ok(())
@@ -229,8 +347,24 @@ pub(crate) fn distances_loop<T: Load>(rows: &[T], query: &PreparedQuery, out: &m
 /// [`Invalid`](hyperslab_core::ErrorKind::Invalid) if `a` or `b` does not hold `dim` elements for each
 /// value of `out`.
 pub fn pairwise_distances<T: Scalar>(distance: Distance, a: &[T], b: &[T], dim: usize, out: &mut [f64]) -> Result<()> {
+    distance.check_dtype(T::DTYPE)?;
     check_len(a.len(), dim, out.len())?;
     check_len(b.len(), dim, out.len())?;
+    T::pairwise(distance, a, b, dim, out);
+    Ok(())
+}
+
+pub(crate) fn pairwise_loop<T: Scalar + Load>(distance: Distance, a: &[T], b: &[T], dim: usize, out: &mut [f64]) {
+    let by_query = distance.is_divergence() || (T::BITS && distance.compares_bits());
+    if by_query {
+        // What is computed of the second vector, once for all rows of a search, is the larger part of the work.
+        for (r, out) in out.iter_mut().enumerate() {
+            let row = r * dim..(r + 1) * dim;
+            let query = PreparedQuery::for_distance(distance, &crate::to_f64(&b[row.clone()]));
+            scores(&a[row], &query, std::slice::from_mut(out));
+        }
+        return;
+    }
     let groups = dim.div_ceil(LANES);
     let (mut wide_a, mut wide_b) = (Vec::new(), Vec::new());
     for (batch, out) in out.chunks_mut(BATCH).enumerate() {
@@ -239,7 +373,6 @@ pub fn pairwise_distances<T: Scalar>(distance: Distance, a: &[T], b: &[T], dim: 
         T::widen(&b[at], dim, &mut wide_b);
         pair_scores(distance, [&wide_a, &wide_b], groups, out);
     }
-    Ok(())
 }
 
 /// Computes the distance of two vectors.
@@ -258,30 +391,32 @@ pub fn pair_distance<T: Scalar>(distance: Distance, a: &[T], b: &[T]) -> Result<
         let message = format!("{distance} needs vectors of the same length, not {} and {} values", a.len(), b.len());
         return Err(Error::invalid(message));
     }
-    let (mut wide_a, mut wide_b, mut out) = (Vec::new(), Vec::new(), [0.0]);
-    T::widen(a, a.len(), &mut wide_a);
-    T::widen(b, b.len(), &mut wide_b);
-    pair_scores(distance, [&wide_a, &wide_b], wide_a.len(), &mut out);
+    let mut out = [0.0];
+    pairwise_distances(distance, a, b, a.len(), &mut out)?;
     Ok(out[0])
 }
 
 /// The distances of at most [`BATCH`] pairs of padded rows.
 fn pair_scores(distance: Distance, rows: [&[Lanes]; 2], groups: usize, out: &mut [f64]) {
-    let (mut norms_a, mut norms_b) = ([0.0; BATCH], [0.0; BATCH]);
-    let (norms_a, norms_b) = (&mut norms_a[..out.len()], &mut norms_b[..out.len()]);
-    let norms: [&mut [f64]; 2] = [norms_a, norms_b];
+    let (mut seconds_a, mut seconds_b) = ([0.0; BATCH], [0.0; BATCH]);
+    let (seconds_a, seconds_b) = (&mut seconds_a[..out.len()], &mut seconds_b[..out.len()]);
+    let seconds: [&mut [f64]; 2] = [seconds_a, seconds_b];
     match distance.form() {
-        Form::Product => pair_sums::<Product>(rows, groups, out, norms),
-        Form::ProductAndNorm => pair_sums::<ProductAndNorm>(rows, groups, out, norms),
-        Form::SquaredDifference => pair_sums::<SquaredDifference>(rows, groups, out, norms),
+        Form::Product => pair_sums::<Product>(rows, groups, out, seconds),
+        Form::ProductAndNorm => pair_sums::<ProductAndNorm>(rows, groups, out, seconds),
+        Form::SquaredDifference => pair_sums::<SquaredDifference>(rows, groups, out, seconds),
+        Form::AbsoluteDifference => pair_sums::<AbsoluteDifference>(rows, groups, out, seconds),
+        Form::Unequal => pair_sums::<Unequal>(rows, groups, out, seconds),
+        Form::Overlap => pair_sums::<Overlap>(rows, groups, out, seconds),
+        Form::Divergence | Form::DivergenceFromMean => debug_assert!(false, "{distance} is computed by query"),
     }
     let row = |rows: &'_ [Lanes], r: usize| rows[r * groups..][..groups].as_flattened().to_vec();
     let scaled = |r: usize| cosine::scaled_similarity(&row(rows[0], r), &row(rows[1], r));
-    finish(distance, out, [norms_a, norms_b], &scaled);
+    finish(distance, out, [seconds_a, seconds_b], &scaled);
 }
 
-fn pair_sums<F: Term>([a, b]: [&[Lanes]; 2], groups: usize, sums: &mut [f64], norms: [&mut [f64]; 2]) {
-    kernel::run(Pairs::<F> { a, b, groups, sums, norms, term: PhantomData });
+fn pair_sums<F: Term>([a, b]: [&[Lanes]; 2], groups: usize, sums: &mut [f64], seconds: [&mut [f64]; 2]) {
+    kernel::run(Pairs::<F> { a, b, groups, sums, seconds, term: PhantomData });
 }
 
 /// Checks that the query has a row's length.
@@ -291,6 +426,24 @@ pub(crate) fn check_dim(query: &PreparedQuery, dim: usize) -> Result<()> {
     }
     let message = format!("the query vector has {} values, but a row has {dim}", query.dim());
     Err(Error::invalid(message))
+}
+
+/// Checks that the query has a row's length, and that the rows' dtype has the distance.
+pub(crate) fn check_query<T: Scalar>(query: &PreparedQuery, dim: usize) -> Result<()> {
+    let distance = query.distance();
+    distance.check_dtype(T::DTYPE)?;
+    check_dim(query, dim)?;
+    let Some(largest) = T::LARGEST_BITS.filter(|_| distance.compares_bits()) else { return Ok(()) };
+    let fits = |v: f64| v >= 0.0 && v <= f64::from(largest) && v.fract() == 0.0;
+    match query.values().iter().position(|v| !fits(*v)) {
+        None => Ok(()),
+        Some(at) => Err(Error::invalid(format!(
+            "{distance} compares the bits of {}: the query vector must hold integers from 0 to {largest}, not {} at \
+             position {at}",
+            T::DTYPE,
+            query.values()[at],
+        ))),
+    }
 }
 
 /// Checks that a slice holds so many rows.

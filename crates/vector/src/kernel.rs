@@ -15,9 +15,14 @@ use std::sync::OnceLock;
 
 use crate::scalar::Load;
 
+mod bits;
+mod divergence;
 mod isa;
+mod ln;
 mod padded;
 
+pub(crate) use bits::BitCounts;
+pub(crate) use divergence::{Divergences, distribution};
 #[cfg(target_arch = "x86_64")]
 use isa::{Avx2, Avx512};
 pub(crate) use isa::{Isa, Plain};
@@ -113,48 +118,61 @@ fn avx512<P: Pass>(pass: P) {
 
 /// What is summed over a pair of vectors.
 pub(crate) trait Term {
-    /// Whether the squared norms of the rows are summed as well.
-    const NORM: bool;
+    /// Whether there is a second sum, of [`second`](Self::second).
+    const SECOND: bool;
 
     /// What one pair of elements adds.
     fn of<I: Isa>(a: I::Vector, b: I::Vector) -> I::Vector;
-}
 
-/// a b.
-pub(crate) struct Product;
-
-impl Term for Product {
-    const NORM: bool = false;
-
+    /// What it adds to the second sum; `a` is the row's.
     #[inline(always)]
-    fn of<I: Isa>(a: I::Vector, b: I::Vector) -> I::Vector {
-        I::mul(a, b)
+    fn second<I: Isa>(_a: I::Vector, _b: I::Vector) -> I::Vector {
+        I::zero()
     }
 }
 
-/// a b, and the squared norms.
-pub(crate) struct ProductAndNorm;
+macro_rules! terms {
+    ($($(#[$doc:meta])* $name:ident: <$isa:ident>|$a:ident, $b:ident| $of:expr $(, second: $second:expr)?;)*) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name;
 
-impl Term for ProductAndNorm {
-    const NORM: bool = true;
+        impl Term for $name {
+            const SECOND: bool = !<[&str]>::is_empty(&[$(stringify!($second))?]);
 
-    #[inline(always)]
-    fn of<I: Isa>(a: I::Vector, b: I::Vector) -> I::Vector {
-        I::mul(a, b)
-    }
+            #[inline(always)]
+            fn of<$isa: Isa>($a: $isa::Vector, $b: $isa::Vector) -> $isa::Vector {
+                $of
+            }
+
+            $(
+                #[inline(always)]
+                #[allow(unused_variables)]
+                fn second<$isa: Isa>($a: $isa::Vector, $b: $isa::Vector) -> $isa::Vector {
+                    $second
+                }
+            )?
+        }
+    )*};
 }
 
-/// (a − b)².
-pub(crate) struct SquaredDifference;
-
-impl Term for SquaredDifference {
-    const NORM: bool = false;
-
-    #[inline(always)]
-    fn of<I: Isa>(a: I::Vector, b: I::Vector) -> I::Vector {
+terms! {
+    /// a b.
+    Product: <I>|a, b| I::mul(a, b);
+    /// a b, and the squared norms.
+    ProductAndNorm: <I>|a, b| I::mul(a, b), second: I::mul(a, a);
+    /// (a − b)².
+    SquaredDifference: <I>|a, b| {
         let difference = I::sub(a, b);
         I::mul(difference, difference)
-    }
+    };
+    /// |a − b|.
+    AbsoluteDifference: <I>|a, b| I::abs(I::sub(a, b));
+    /// Whether a and b differ.
+    Unequal: <I>|a, b| I::unequal(a, b);
+    /// The smaller of a and b, and the larger. One below 0 or NaN makes one of the sums NaN: of two numbers that
+    /// cannot be compared, the first takes b and the second a.
+    Overlap: <I>|a, b| I::min(I::nonnegative(a), I::nonnegative(b)),
+        second: I::max(I::nonnegative(b), I::nonnegative(a));
 }
 
 /// How rows of one length are cut into groups.
@@ -174,6 +192,15 @@ impl Groups {
         let mut mask = [0; LANES];
         mask[..dim - whole].fill(u64::MAX);
         Self { dim, whole, mask }
+    }
+
+    /// Group `g` of the row that `rows` begins with, padded with zeros.
+    #[inline(always)]
+    fn get<T: Load, I: Isa>(&self, rows: &[T], g: usize) -> I::Vector {
+        match rows[..self.whole].as_chunks().0.get(g) {
+            Some(group) => T::load::<I>(group),
+            None => self.partial::<T, I>(rows),
+        }
     }
 
     /// The last, partial group of the row that `rows` begins with, padded with zeros. What follows the row is
@@ -205,8 +232,8 @@ pub(crate) struct Rows<'a, T, F> {
     pub(crate) query: &'a [Lanes],
     /// Gets Σ F(row, query) of each row.
     pub(crate) sums: &'a mut [f64],
-    /// Gets the rows' squared norms if `F::NORM`; as long as `sums`.
-    pub(crate) norms: &'a mut [f64],
+    /// Gets the second sums if `F::SECOND`; as long as `sums`.
+    pub(crate) seconds: &'a mut [f64],
     pub(crate) term: PhantomData<F>,
 }
 
@@ -216,27 +243,27 @@ impl<T: Load, F: Term> Pass for Rows<'_, T, F> {
         let groups = Groups::new(self.dim);
         let (query, last_query) = self.query.split_at(groups.whole / LANES);
         let mut rows = self.rows;
-        for (sum_out, norm_out) in self.sums.iter_mut().zip(self.norms) {
-            let (mut sum, mut norm) = (I::zero(), I::zero());
+        for (sum_out, second_out) in self.sums.iter_mut().zip(self.seconds) {
+            let (mut sum, mut second) = (I::zero(), I::zero());
             for (group, query) in rows[..groups.whole].as_chunks().0.iter().zip(query) {
                 I::prefetch(group.as_ptr().wrapping_byte_add(PREFETCH).cast());
-                let row = T::load::<I>(group);
-                sum = I::add(sum, F::of::<I>(row, I::from_f64(query)));
-                if F::NORM {
-                    norm = I::add(norm, I::mul(row, row));
+                let (row, query) = (T::load::<I>(group), I::from_f64(query));
+                sum = I::add(sum, F::of::<I>(row, query));
+                if F::SECOND {
+                    second = I::add(second, F::second::<I>(row, query));
                 }
             }
             if let ([query], true) = (last_query, groups.whole < self.dim) {
                 I::prefetch(rows.as_ptr().wrapping_add(groups.whole).wrapping_byte_add(PREFETCH).cast());
-                let row = groups.partial::<T, I>(rows);
-                sum = I::add(sum, F::of::<I>(row, I::from_f64(query)));
-                if F::NORM {
-                    norm = I::add(norm, I::mul(row, row));
+                let (row, query) = (groups.partial::<T, I>(rows), I::from_f64(query));
+                sum = I::add(sum, F::of::<I>(row, query));
+                if F::SECOND {
+                    second = I::add(second, F::second::<I>(row, query));
                 }
             }
             *sum_out = I::total(sum);
-            if F::NORM {
-                *norm_out = I::total(norm);
+            if F::SECOND {
+                *second_out = I::total(second);
             }
             rows = &rows[self.dim..];
         }

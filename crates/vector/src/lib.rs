@@ -20,20 +20,43 @@
 //!
 //! | [`Distance`] | formula | [`Metric`] whose score it is |
 //! |---|---|---|
-//! | `cosine_similarity` | a·b / √(‖a‖² ‖b‖²), clamped to −1..=1 | |
+//! | `cosine_similarity` | a·b / √(‖a‖² ‖b‖²), clamped to −1..=1 | `cosine_similarity`, larger is better |
 //! | `cosine_distance` | 1 − `cosine_similarity` | `cosine`, smaller is better |
 //! | `l2_distance` | √Σ(aᵢ − bᵢ)² | `l2`, smaller is better |
 //! | `l2sq_distance` | Σ(aᵢ − bᵢ)² | `l2sq`, smaller is better |
 //! | `inner_product` | Σ aᵢ bᵢ | `dot`, larger is better |
 //! | `negative_inner_product` | −Σ aᵢ bᵢ | |
+//! | `l1_distance` | Σ abs(aᵢ − bᵢ) | `l1`, smaller is better |
+//! | `hamming_distance` | how many bits or elements differ | `hamming`, smaller is better |
+//! | `jaccard_similarity` | Σ min(aᵢ, bᵢ) / Σ max(aᵢ, bᵢ) | `jaccard_similarity`, larger is better |
+//! | `jaccard_distance` | 1 − `jaccard_similarity` | `jaccard`, smaller is better |
+//! | `kl_divergence` | Σ pᵢ ln(pᵢ / qᵢ), p = a / Σa, q = b / Σb | `kl`, smaller is better |
+//! | `js_distance` | √((Σ pᵢ ln(pᵢ / mᵢ) + Σ qᵢ ln(qᵢ / mᵢ)) / 2), m = (p + q) / 2 | `js`, smaller is better |
 //!
-//! The cosine similarity of a vector of zeros is 0 with any other vector and 1 with another one of zeros;
-//! with a NaN or an infinity it is NaN.
+//! a is the row and b the query, which matters to `kl_divergence` alone. What the formulas leave open:
+//! - A NaN in either vector gives NaN, but for `hamming`, where it differs from everything. Infinities follow IEEE 754,
+//!   but for the cosine, which is NaN.
+//! - The cosine similarity of a vector of zeros is 0 with any other vector and 1 with another one of zeros; so is the
+//!   Jaccard similarity. `kl` and `js` of it are NaN, for it is no distribution.
+//! - A negative element gives NaN for `jaccard`, infinity for `kl` and `js`. `kl` is infinite where a row is positive
+//!   and the query 0.
+//!
+//! # Metrics and dtypes
+//!
+//! | | float16, bfloat16, float32, float64 | int8 … int64, uint16 … uint64 | uint8 | bool |
+//! |---|---|---|---|---|
+//! | `cosine`, `cosine_similarity`, `l2`, `l2sq`, `l1`, `dot` | values | values | values | 0 and 1 |
+//! | `hamming` | elements | elements | bits | bits |
+//! | `jaccard`, `jaccard_similarity` | weights | weights | bits | bits |
+//! | `kl`, `js` | weights | weights | weights | error |
+//!
+//! Where bits are compared, the query's values must be integers of the dtype's range. Other dtypes have no metric
+//! ([`Distance::check_dtype`]).
 //!
 //! # Exactness
 //!
 //! Elements of every real dtype ([`Scalar`]) are converted to float64, and everything is computed in
-//! float64 in a fixed order of additions: the same input gives the same bits on every processor, alone or
+//! float64 in a fixed order of additions, logarithms included: the same input gives the same bits on every processor, alone or
 //! in a batch, on any number of threads. The order of the results is total too (see [`TopK`]): the better
 //! score first, NaN last, ties by the smaller row.
 

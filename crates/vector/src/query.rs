@@ -20,33 +20,54 @@ pub struct PreparedQuery {
     values: Vec<f64>,
     groups: Vec<Lanes>,
     norm: f64,
+    bytes: Vec<u8>,
 }
 
 impl PreparedQuery {
     /// A query for a search.
     ///
     /// # Errors
-    /// [`Invalid`](hyperslab_core::ErrorKind::Invalid) if the vector is empty or holds a NaN or an infinity,
-    /// by which nothing can be ranked.
+    /// [`Invalid`](hyperslab_core::ErrorKind::Invalid) if the vector is empty or holds a NaN or an infinity, by which
+    /// little can be ranked; [`allowing_nan`](Self::allowing_nan) takes them.
     pub fn new(metric: Metric, values: &[f64]) -> Result<Self> {
-        if values.is_empty() {
-            return Err(Error::invalid("the query vector is empty: give it as many values as a row has"));
-        }
         if let Some(at) = values.iter().position(|v| !v.is_finite()) {
             let message = format!(
-                "the query vector has {} at position {at}: rows can be ranked by finite values only",
+                "the query vector has {} at position {at}: rows can be ranked by finite values only, unless NaN is \
+                 allowed",
                 values[at]
             );
             return Err(Error::invalid(message));
+        }
+        Self::allowing_nan(metric, values)
+    }
+
+    /// A query for a search that may hold NaN and infinities: they follow IEEE 754, and a row whose score is NaN comes
+    /// last.
+    ///
+    /// ```
+    /// use hyperslab_vector::{Metric, PreparedQuery};
+    /// assert!(PreparedQuery::allowing_nan(Metric::L2, &[0.5, f64::NAN]).is_ok());
+    /// # Ok::<(), hyperslab_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Invalid`](hyperslab_core::ErrorKind::Invalid) if the vector is empty.
+    pub fn allowing_nan(metric: Metric, values: &[f64]) -> Result<Self> {
+        if values.is_empty() {
+            return Err(Error::invalid("the query vector is empty: give it as many values as a row has"));
         }
         Ok(Self::for_distance(metric.distance(), values))
     }
 
     /// A vector to compute distances to, of any values and length; NaN and infinities follow IEEE 754.
     pub fn for_distance(distance: Distance, values: &[f64]) -> Self {
-        let groups = kernel::pad(values);
+        let mut groups = kernel::pad(values);
+        if distance.is_divergence() {
+            groups = kernel::distribution(groups);
+        }
         let norm = kernel::dot(&groups, &groups);
-        Self { distance, values: values.to_vec(), groups, norm }
+        let bytes = if distance.compares_bits() { values.iter().map(|v| *v as u8).collect() } else { vec![] };
+        Self { distance, values: values.to_vec(), groups, norm, bytes }
     }
 
     /// The number of values.
@@ -64,7 +85,13 @@ impl PreparedQuery {
         self.distance
     }
 
-    /// The values in groups of lanes, padded with zeros.
+    /// The values as bytes, for the metrics that compare bits. They are the values only if these are integers of that
+    /// range, which is [checked](crate::distance::check_query) against the rows' dtype.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The values in groups of lanes, padded with zeros; of a divergence, as a distribution.
     pub(crate) fn groups(&self) -> &[Lanes] {
         &self.groups
     }

@@ -1,38 +1,54 @@
 //! The element types that metrics are computed over.
 
-use half::f16;
-use hyperslab_core::Element;
+use half::{bf16, f16};
+use hyperslab_core::{Bool8, DType, Element};
 
 use crate::kernel::{self, Isa, LANES, Lanes, Widen};
-use crate::{PreparedQuery, TopK, distance, search};
+use crate::{Distance, PreparedQuery, TopK, distance, search};
 
 /// What the kernels need of an element type.
 pub(crate) trait Load: Element {
     /// What a row is padded with.
     const ZERO: Self;
 
+    /// The dtype that it is the element of.
+    const DTYPE: DType;
+
+    /// Whether hamming and jaccard compare bits.
+    const BITS: bool = false;
+
     /// The value as float64.
     fn to_f64(self) -> f64;
+
+    /// The bits to compare, of a type with [`BITS`](Self::BITS).
+    #[inline(always)]
+    fn byte(self) -> u8 {
+        0
+    }
 
     /// Converts one group of lanes.
     fn load<I: Isa>(group: &[Self; LANES]) -> I::Vector;
 }
 
 mod sealed {
-    use super::{Lanes, PreparedQuery, TopK};
+    use super::{DType, Distance, Lanes, PreparedQuery, TopK};
 
     /// The loops over rows, as methods of concrete types so that they are compiled in this crate: a generic
     /// function is compiled in the crate that calls it, with that crate's level of optimization.
     pub trait Loops: Sized {
+        const DTYPE: DType;
+        /// The most that a query's value may be where it is compared bit by bit.
+        const LARGEST_BITS: Option<u8>;
         fn to_f64(values: &[Self]) -> Vec<f64>;
         fn widen(rows: &[Self], dim: usize, out: &mut Vec<Lanes>);
         fn distances(rows: &[Self], query: &PreparedQuery, out: &mut [f64]);
+        fn pairwise(distance: Distance, a: &[Self], b: &[Self], dim: usize, out: &mut [f64]);
         fn search(query: &PreparedQuery, rows: &[Self], first_row: u64, top: &mut TopK);
         fn search_indexed(query: &PreparedQuery, rows: &[Self], row_ids: &[u64], top: &mut TopK);
     }
 }
 
-/// An element type of rows: every real dtype.
+/// An element type of rows: every real dtype and bool, whose elements count as 0 and 1.
 ///
 /// Sealed. Elements are converted to float64 and computed in float64. That is exact for all types but
 /// `i64` and `u64`, whose values beyond ±2⁵³ are rounded to the nearest float64, ties to even.
@@ -43,6 +59,13 @@ macro_rules! scalars {
         impl Scalar for $ty {}
 
         impl sealed::Loops for $ty {
+            const DTYPE: DType = <$ty as Load>::DTYPE;
+            const LARGEST_BITS: Option<u8> = match (<$ty as Load>::BITS, <$ty as Load>::DTYPE) {
+                (false, _) => None,
+                (true, DType::Bool) => Some(1),
+                (true, _) => Some(u8::MAX),
+            };
+
             fn to_f64(values: &[Self]) -> Vec<f64> {
                 values.iter().map(|v| Load::to_f64(*v)).collect()
             }
@@ -57,6 +80,10 @@ macro_rules! scalars {
                 distance::distances_loop(rows, query, out);
             }
 
+            fn pairwise(distance: Distance, a: &[Self], b: &[Self], dim: usize, out: &mut [f64]) {
+                distance::pairwise_loop(distance, a, b, dim, out);
+            }
+
             fn search(query: &PreparedQuery, rows: &[Self], first_row: u64, top: &mut TopK) {
                 search::search_loop(query, rows, top, |r| first_row + r as u64);
             }
@@ -68,12 +95,13 @@ macro_rules! scalars {
     )*};
 }
 
-scalars!(i8, i16, i32, i64, u8, u16, u32, u64, f16, f32, f64);
+scalars!(i8, i16, i32, i64, u8, u16, u32, u64, f16, bf16, f32, f64, Bool8);
 
 macro_rules! loads {
-    ($($ty:ty, $from:ident;)*) => {$(
+    ($($ty:ty, $from:ident, $dtype:ident;)*) => {$(
         impl Load for $ty {
             const ZERO: Self = 0 as $ty;
+            const DTYPE: DType = DType::$dtype;
 
             #[inline(always)]
             fn to_f64(self) -> f64 {
@@ -89,23 +117,46 @@ macro_rules! loads {
 }
 
 loads! {
-    i8, from_i8; i16, from_i16; i32, from_i32; i64, from_i64;
-    u8, from_u8; u16, from_u16; u32, from_u32; u64, from_u64;
-    f32, from_f32; f64, from_f64;
+    i8, from_i8, Int8; i16, from_i16, Int16; i32, from_i32, Int32; i64, from_i64, Int64;
+    u16, from_u16, UInt16; u32, from_u32, UInt32; u64, from_u64, UInt64;
+    f32, from_f32, Float32; f64, from_f64, Float64;
 }
 
-impl Load for f16 {
-    const ZERO: Self = f16::ZERO;
+macro_rules! other_loads {
+    ($($ty:ty, $dtype:ident, $from:ident, $zero:expr, |$value:ident| $to_f64:expr $(, $byte:expr)?;)*) => {$(
+        impl Load for $ty {
+            const ZERO: Self = $zero;
+            const DTYPE: DType = DType::$dtype;
 
-    #[inline]
-    fn to_f64(self) -> f64 {
-        f16::to_f64(self)
-    }
+            #[inline]
+            fn to_f64(self) -> f64 {
+                let $value = self;
+                $to_f64
+            }
 
-    #[inline(always)]
-    fn load<I: Isa>(group: &[Self; LANES]) -> I::Vector {
-        I::from_f16(group)
-    }
+            #[inline(always)]
+            fn load<I: Isa>(group: &[Self; LANES]) -> I::Vector {
+                I::$from(group)
+            }
+
+            $(
+                const BITS: bool = true;
+
+                #[inline(always)]
+                fn byte(self) -> u8 {
+                    let $value = self;
+                    $byte
+                }
+            )?
+        }
+    )*};
+}
+
+other_loads! {
+    f16, Float16, from_f16, f16::ZERO, |v| f16::to_f64(v);
+    bf16, Bfloat16, from_bf16, bf16::ZERO, |v| bf16::to_f64(v);
+    u8, UInt8, from_u8, 0, |v| f64::from(v), v;
+    Bool8, Bool, from_bool, Bool8(0), |v| f64::from(u8::from(v.0 != 0)), u8::from(v.0 != 0);
 }
 
 /// The values as float64, for a query vector or for vectors whose types differ.

@@ -2,7 +2,7 @@
 
 use hyperslab_core::{Error, Result};
 
-use crate::distance::{BATCH, check_dim, scores, tile_scores};
+use crate::distance::{BATCH, check_query, scores, tile_scores};
 use crate::kernel::{GROUP, LANES, Lanes};
 use crate::scalar::Load;
 use crate::{Hit, Metric, PreparedQuery, Scalar, TopK};
@@ -36,7 +36,7 @@ const MAX_THREADS: usize = 256;
 ///
 /// # Errors
 /// [`Invalid`](hyperslab_core::ErrorKind::Invalid) if `dim` is 0 or not the query's length, `rows` is not a
-/// multiple of it, or `top` is of another metric.
+/// multiple of it, `top` is of another metric, or the rows' dtype does not have the metric.
 pub fn search_block<T: Scalar>(
     query: &PreparedQuery,
     rows: &[T],
@@ -44,7 +44,7 @@ pub fn search_block<T: Scalar>(
     first_row: u64,
     top: &mut TopK,
 ) -> Result<()> {
-    check(query, rows.len(), dim, top)?;
+    check(query, rows, dim, top)?;
     T::search(query, rows, first_row, top);
     Ok(())
 }
@@ -61,7 +61,7 @@ pub fn search_indexed<T: Scalar>(
     row_ids: &[u64],
     top: &mut TopK,
 ) -> Result<()> {
-    check(query, rows.len(), dim, top)?;
+    check(query, rows, dim, top)?;
     if rows.len() / dim != row_ids.len() {
         let message = format!("there are {} rows, but {} row numbers", rows.len() / dim, row_ids.len());
         return Err(Error::invalid(message));
@@ -100,7 +100,7 @@ pub fn search_blocks<T: Scalar>(
         return Err(Error::invalid(message));
     }
     for (query, top) in queries.iter().zip(tops.iter()) {
-        check(query, rows.len(), dim, top)?;
+        check(query, rows, dim, top)?;
     }
     let (grouped, alone) = queries.as_chunks();
     let (grouped_tops, alone_tops) = tops.as_chunks_mut();
@@ -155,7 +155,7 @@ pub fn top_k<T: Scalar>(
     }
     let query = PreparedQuery::new(metric, query)?;
     let mut top = TopK::new(k, metric);
-    check(&query, rows.len(), dim, &top)?;
+    check(&query, rows, dim, &top)?;
     let threads = match threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n.min(MAX_THREADS),
@@ -215,20 +215,22 @@ fn search_tile(
     }
 }
 
-/// The groups of lanes of several queries, group by group, if they are of one metric.
+/// The groups of lanes of several queries, group by group, if they are of one metric, and
+/// of one that is computed by [`tile_scores`].
 fn interleave(queries: &[PreparedQuery; GROUP]) -> Option<Vec<[Lanes; GROUP]>> {
     let [first, others @ ..] = queries;
-    if others.iter().any(|q| q.distance() != first.distance()) {
+    if !first.distance().is_tiled() || others.iter().any(|q| q.distance() != first.distance()) {
         return None;
     }
     Some((0..first.groups().len()).map(|g| queries.each_ref().map(|q| q.groups()[g])).collect())
 }
 
-fn check(query: &PreparedQuery, len: usize, dim: usize, top: &TopK) -> Result<()> {
+fn check<T: Scalar>(query: &PreparedQuery, rows: &[T], dim: usize, top: &TopK) -> Result<()> {
     if dim == 0 {
         return Err(Error::invalid("rows of no values cannot be ranked: dim is 0"));
     }
-    check_dim(query, dim)?;
+    check_query::<T>(query, dim)?;
+    let len = rows.len();
     if !len.is_multiple_of(dim) {
         return Err(Error::invalid(format!("{len} values are no whole number of rows of {dim}")));
     }

@@ -1,7 +1,8 @@
 //! The instruction sets that the kernels are written for, as sixteen lanes of float64 with the few
 //! operations that a kernel needs. Every operation is exact or correctly rounded, so all agree bit for bit.
 
-use half::f16;
+use half::{bf16, f16};
+use hyperslab_core::Bool8;
 
 use super::{LANES, Lanes};
 
@@ -26,6 +27,16 @@ pub(crate) trait Isa {
     fn sub(a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// a b.
     fn mul(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// |a|.
+    fn abs(a: Self::Vector) -> Self::Vector;
+    /// The smaller one; b if either is NaN or they are equal.
+    fn min(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// The larger one; b if either is NaN or they are equal.
+    fn max(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// 1 where the two differ or are NaN, 0 where they are equal.
+    fn unequal(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// NaN where a value is below 0, the value elsewhere.
+    fn nonnegative(a: Self::Vector) -> Self::Vector;
     /// Writes the lanes.
     fn store(a: Self::Vector, to: &mut Lanes);
     /// Asks for a cache line that will be needed soon; any address will do.
@@ -36,7 +47,7 @@ pub(crate) trait Isa {
     fn total(a: Self::Vector) -> f64;
 
     conversions! {
-        from_f64: f64, from_f32: f32, from_f16: f16,
+        from_f64: f64, from_f32: f32, from_f16: f16, from_bf16: bf16, from_bool: Bool8,
         from_i8: i8, from_i16: i16, from_i32: i32, from_i64: i64,
         from_u8: u8, from_u16: u16, from_u32: u32, from_u64: u64,
     }
@@ -81,6 +92,34 @@ impl Isa for Plain {
     }
 
     #[inline(always)]
+    fn abs(a: Lanes) -> Lanes {
+        a.map(f64::abs)
+    }
+
+    #[inline(always)]
+    fn min(mut a: Lanes, b: Lanes) -> Lanes {
+        a.iter_mut().zip(&b).for_each(|(a, b)| *a = if *a < *b { *a } else { *b });
+        a
+    }
+
+    #[inline(always)]
+    fn max(mut a: Lanes, b: Lanes) -> Lanes {
+        a.iter_mut().zip(&b).for_each(|(a, b)| *a = if *a > *b { *a } else { *b });
+        a
+    }
+
+    #[inline(always)]
+    fn unequal(mut a: Lanes, b: Lanes) -> Lanes {
+        a.iter_mut().zip(&b).for_each(|(a, b)| *a = f64::from(u8::from(*a != *b)));
+        a
+    }
+
+    #[inline(always)]
+    fn nonnegative(a: Lanes) -> Lanes {
+        a.map(|a| if a >= 0.0 { a } else { f64::NAN })
+    }
+
+    #[inline(always)]
     fn keep(mut a: Lanes, mask: &[u64; LANES]) -> Lanes {
         a.iter_mut().zip(mask).for_each(|(a, mask)| *a = f64::from_bits(a.to_bits() & mask));
         a
@@ -116,6 +155,16 @@ impl Isa for Plain {
     fn from_f16(group: &[f16; LANES]) -> Lanes {
         group.map(|v| f64::from(half_to_single(v.to_bits())))
     }
+
+    #[inline(always)]
+    fn from_bf16(group: &[bf16; LANES]) -> Lanes {
+        group.map(|v| f64::from(f32::from_bits(u32::from(v.to_bits()) << 16)))
+    }
+
+    #[inline(always)]
+    fn from_bool(group: &[Bool8; LANES]) -> Lanes {
+        group.map(|v| f64::from(u8::from(v.0 != 0)))
+    }
 }
 
 /// Half to single precision without branches, so that the compiler can vectorize it: the exponent is
@@ -141,7 +190,10 @@ pub(crate) fn half_to_single(bits: u16) -> f32 {
 macro_rules! x86 {
     (
         $(#[$doc:meta])* $isa:ident = [$register:ty; $count:literal] at $parts:tt,
-        $zero:ident, $add:ident, $sub:ident, $mul:ident, $store:ident,
+        $zero:ident, $add:ident, $sub:ident, $mul:ident, $min:ident, $max:ident, $store:ident,
+        abs: |$abs:ident| $abs_of:expr,
+        unequal: |$left:ident, $right:ident| $unequal:expr,
+        nonnegative: |$number:ident| $nonnegative:expr,
         keep: |$a:ident, $mask:ident| $keep:expr,
         total: |$total:ident| $total_of:expr,
         $($name:ident: $ty:ty = |$at:ident| $load:expr;)*
@@ -174,6 +226,40 @@ macro_rules! x86 {
             #[inline(always)]
             fn mul(a: Self::Vector, b: Self::Vector) -> Self::Vector {
                 parts!($parts, |I, _LANE| unsafe { $mul(a[I], b[I]) })
+            }
+
+            #[inline(always)]
+            fn min(a: Self::Vector, b: Self::Vector) -> Self::Vector {
+                parts!($parts, |I, _LANE| unsafe { $min(a[I], b[I]) })
+            }
+
+            #[inline(always)]
+            fn max(a: Self::Vector, b: Self::Vector) -> Self::Vector {
+                parts!($parts, |I, _LANE| unsafe { $max(a[I], b[I]) })
+            }
+
+            #[inline(always)]
+            fn abs(a: Self::Vector) -> Self::Vector {
+                parts!($parts, |I, _LANE| unsafe {
+                    let $abs = a[I];
+                    $abs_of
+                })
+            }
+
+            #[inline(always)]
+            fn unequal(a: Self::Vector, b: Self::Vector) -> Self::Vector {
+                parts!($parts, |I, _LANE| unsafe {
+                    let ($left, $right) = (a[I], b[I]);
+                    $unequal
+                })
+            }
+
+            #[inline(always)]
+            fn nonnegative(a: Self::Vector) -> Self::Vector {
+                parts!($parts, |I, _LANE| unsafe {
+                    let $number = a[I];
+                    $nonnegative
+                })
             }
 
             #[inline(always)]
@@ -230,7 +316,8 @@ pub(crate) use x86_64::{Avx2, Avx512};
 mod x86_64 {
     use std::arch::x86_64::*;
 
-    use half::f16;
+    use half::{bf16, f16};
+    use hyperslab_core::Bool8;
 
     use super::{Isa, LANES, Lanes};
 
@@ -245,12 +332,26 @@ mod x86_64 {
     x86! {
         /// AVX2 with F16C.
         Avx2 = [__m256d; 4] at [(0, 0), (1, 4), (2, 8), (3, 12)],
-        _mm256_setzero_pd, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_storeu_pd,
+        _mm256_setzero_pd, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_min_pd, _mm256_max_pd, _mm256_storeu_pd,
+        abs: |a| _mm256_andnot_pd(_mm256_set1_pd(-0.0), a),
+        unequal: |a, b| _mm256_and_pd(_mm256_cmp_pd::<_CMP_NEQ_UQ>(a, b), _mm256_set1_pd(1.0)),
+        nonnegative: |a| {
+            let negative = _mm256_cmp_pd::<_CMP_NGE_UQ>(a, _mm256_setzero_pd());
+            _mm256_blendv_pd(a, _mm256_set1_pd(f64::NAN), negative)
+        },
         keep: |a, mask| _mm256_and_pd(a, _mm256_loadu_pd(mask.cast())),
         total: |a| total(_mm256_add_pd(_mm256_add_pd(a[0], a[2]), _mm256_add_pd(a[1], a[3]))),
         from_f64: f64 = |at| _mm256_loadu_pd(at);
         from_f32: f32 = |at| _mm256_cvtps_pd(_mm_loadu_ps(at));
         from_f16: f16 = |at| _mm256_cvtps_pd(_mm_cvtph_ps(_mm_loadl_epi64(at.cast())));
+        from_bf16: bf16 = |at| {
+            let wide = _mm_slli_epi32::<16>(_mm_cvtepu16_epi32(_mm_loadl_epi64(at.cast())));
+            _mm256_cvtps_pd(_mm_castsi128_ps(wide))
+        };
+        from_bool: Bool8 = |at| {
+            let one = _mm_min_epu8(_mm_loadu_si32(at.cast()), _mm_set1_epi8(1));
+            _mm256_cvtepi32_pd(_mm_cvtepu8_epi32(one))
+        };
         from_i8: i8 = |at| _mm256_cvtepi32_pd(_mm_cvtepi8_epi32(_mm_loadu_si32(at.cast())));
         from_u8: u8 = |at| _mm256_cvtepi32_pd(_mm_cvtepu8_epi32(_mm_loadu_si32(at.cast())));
         from_i16: i16 = |at| _mm256_cvtepi32_pd(_mm_cvtepi16_epi32(_mm_loadl_epi64(at.cast())));
@@ -269,7 +370,13 @@ mod x86_64 {
     x86! {
         /// AVX-512 F, BW, DQ and VL.
         Avx512 = [__m512d; 2] at [(0, 0), (1, 8)],
-        _mm512_setzero_pd, _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd, _mm512_storeu_pd,
+        _mm512_setzero_pd, _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd, _mm512_min_pd, _mm512_max_pd, _mm512_storeu_pd,
+        abs: |a| _mm512_abs_pd(a),
+        unequal: |a, b| _mm512_maskz_mov_pd(_mm512_cmp_pd_mask::<_CMP_NEQ_UQ>(a, b), _mm512_set1_pd(1.0)),
+        nonnegative: |a| {
+            let negative = _mm512_cmp_pd_mask::<_CMP_NGE_UQ>(a, _mm512_setzero_pd());
+            _mm512_mask_mov_pd(a, negative, _mm512_set1_pd(f64::NAN))
+        },
         keep: |a, mask| _mm512_and_pd(a, _mm512_loadu_pd(mask.cast())),
         total: |a| {
             let sum = _mm512_add_pd(a[0], a[1]);
@@ -278,6 +385,14 @@ mod x86_64 {
         from_f64: f64 = |at| _mm512_loadu_pd(at);
         from_f32: f32 = |at| _mm512_cvtps_pd(_mm256_loadu_ps(at));
         from_f16: f16 = |at| _mm512_cvtps_pd(_mm256_cvtph_ps(_mm_loadu_si128(at.cast())));
+        from_bf16: bf16 = |at| {
+            let wide = _mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(_mm_loadu_si128(at.cast())));
+            _mm512_cvtps_pd(_mm256_castsi256_ps(wide))
+        };
+        from_bool: Bool8 = |at| {
+            let one = _mm_min_epu8(_mm_loadl_epi64(at.cast()), _mm_set1_epi8(1));
+            _mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(one))
+        };
         from_i8: i8 = |at| _mm512_cvtepi32_pd(_mm256_cvtepi8_epi32(_mm_loadl_epi64(at.cast())));
         from_u8: u8 = |at| _mm512_cvtepi32_pd(_mm256_cvtepu8_epi32(_mm_loadl_epi64(at.cast())));
         from_i16: i16 = |at| _mm512_cvtepi32_pd(_mm256_cvtepi16_epi32(_mm_loadu_si128(at.cast())));

@@ -54,8 +54,8 @@ pub(crate) struct Tile<'a, F> {
     pub(crate) queries: &'a [[Lanes; GROUP]],
     /// Gets Σ F(row, query) of each row, for each query.
     pub(crate) sums: [&'a mut [f64]; GROUP],
-    /// Gets the rows' squared norms if `F::NORM`; as long as each of `sums`.
-    pub(crate) norms: &'a mut [f64],
+    /// Gets the rows' second sums if `F::SECOND`, which must depend on the row alone; as long as each of `sums`.
+    pub(crate) seconds: &'a mut [f64],
     pub(crate) term: PhantomData<F>,
 }
 
@@ -65,23 +65,23 @@ impl<F: Term> Pass for Tile<'_, F> {
         let [sums_0, sums_1, sums_2, sums_3] = self.sums;
         let sums = sums_0.iter_mut().zip(sums_1).zip(sums_2.iter_mut().zip(sums_3));
         let rows = self.rows.chunks_exact(self.queries.len().max(1));
-        for ((row, ((sum_0, sum_1), (sum_2, sum_3))), norm_out) in rows.zip(sums).zip(self.norms) {
+        for ((row, ((sum_0, sum_1), (sum_2, sum_3))), second_out) in rows.zip(sums).zip(self.seconds) {
             // Four variables rather than an array, so that they stay in registers.
             let (mut a, mut b, mut c, mut d) = (I::zero(), I::zero(), I::zero(), I::zero());
-            let mut norm = I::zero();
+            let mut second = I::zero();
             for (group, queries) in row.iter().zip(self.queries) {
                 let row = I::from_f64(group);
                 a = I::add(a, F::of::<I>(row, I::from_f64(&queries[0])));
                 b = I::add(b, F::of::<I>(row, I::from_f64(&queries[1])));
                 c = I::add(c, F::of::<I>(row, I::from_f64(&queries[2])));
                 d = I::add(d, F::of::<I>(row, I::from_f64(&queries[3])));
-                if F::NORM {
-                    norm = I::add(norm, I::mul(row, row));
+                if F::SECOND {
+                    second = I::add(second, F::second::<I>(row, row));
                 }
             }
             (*sum_0, *sum_1, *sum_2, *sum_3) = (I::total(a), I::total(b), I::total(c), I::total(d));
-            if F::NORM {
-                *norm_out = I::total(norm);
+            if F::SECOND {
+                *second_out = I::total(second);
             }
         }
     }
@@ -96,29 +96,29 @@ pub(crate) struct Pairs<'a, F> {
     pub(crate) groups: usize,
     /// Gets Σ F(a, b) of each row.
     pub(crate) sums: &'a mut [f64],
-    /// Gets the squared norms of `a`'s and `b`'s rows if `F::NORM`; as long as `sums`.
-    pub(crate) norms: [&'a mut [f64]; 2],
+    /// Gets the second sums of (a, b) and of (b, a) if `F::SECOND`; as long as `sums`.
+    pub(crate) seconds: [&'a mut [f64]; 2],
     pub(crate) term: PhantomData<F>,
 }
 
 impl<F: Term> Pass for Pairs<'_, F> {
     #[inline(always)]
     fn run<I: Isa>(self) {
-        let [norms_a, norms_b] = self.norms;
+        let [seconds_a, seconds_b] = self.seconds;
         for (r, sum) in self.sums.iter_mut().enumerate() {
             let row = r * self.groups..(r + 1) * self.groups;
-            let (mut acc, mut norm_a, mut norm_b) = (I::zero(), I::zero(), I::zero());
+            let (mut acc, mut second_a, mut second_b) = (I::zero(), I::zero(), I::zero());
             for (a, b) in self.a[row.clone()].iter().zip(&self.b[row]) {
                 let (a, b) = (I::from_f64(a), I::from_f64(b));
                 acc = I::add(acc, F::of::<I>(a, b));
-                if F::NORM {
-                    norm_a = I::add(norm_a, I::mul(a, a));
-                    norm_b = I::add(norm_b, I::mul(b, b));
+                if F::SECOND {
+                    second_a = I::add(second_a, F::second::<I>(a, b));
+                    second_b = I::add(second_b, F::second::<I>(b, a));
                 }
             }
             *sum = I::total(acc);
-            if F::NORM {
-                (norms_a[r], norms_b[r]) = (I::total(norm_a), I::total(norm_b));
+            if F::SECOND {
+                (seconds_a[r], seconds_b[r]) = (I::total(second_a), I::total(second_b));
             }
         }
     }
@@ -127,7 +127,12 @@ impl<F: Term> Pass for Pairs<'_, F> {
 /// a·b of two padded vectors.
 pub(crate) fn dot(a: &[Lanes], b: &[Lanes]) -> f64 {
     let mut sums = [0.0];
-    let norms: [&mut [f64]; 2] = [&mut [], &mut []];
-    super::run(Pairs::<super::Product> { a, b, groups: a.len(), sums: &mut sums, norms, term: PhantomData });
+    let seconds: [&mut [f64]; 2] = [&mut [], &mut []];
+    super::run(Pairs::<super::Product> { a, b, groups: a.len(), sums: &mut sums, seconds, term: PhantomData });
     sums[0]
+}
+
+/// Σ aᵢ of a padded vector.
+pub(crate) fn sum(a: &[Lanes]) -> f64 {
+    super::Plain::total(a.iter().fold([0.0; LANES], |sum, group| super::Plain::add(sum, *group)))
 }

@@ -14,7 +14,7 @@ fn rows_with<T: Load, F: Term>(set: InstructionSet, rows: &[T], query: &[f64]) -
     let (dim, count) = (query.len(), rows.len() / query.len());
     let (mut sums, mut norms) = (vec![0.0; count], vec![0.0; count]);
     let query = pad(query);
-    let pass = Rows::<T, F> { rows, dim, query: &query, sums: &mut sums, norms: &mut norms, term: PhantomData };
+    let pass = Rows::<T, F> { rows, dim, query: &query, sums: &mut sums, seconds: &mut norms, term: PhantomData };
     run_with(set, pass);
     (sums, norms)
 }
@@ -43,6 +43,32 @@ fn same_on_every_set<T: FromSeed + Load>(seeds: &Seeds) -> TestResult {
         prop_assert_eq!(bits(&sums), bits(&expected(|a, b| (a - b) * (a - b))), "{:?} {}", set, T::NAME);
         padded_same(set, &rows, seeds.dim)?;
     }
+    others_on_every_set(&rows, query)
+}
+
+/// What each instruction set computes for the other terms is the same; the distances' tests say that it is right.
+fn others_on_every_set<T: Load>(rows: &[T], query: &[f64]) -> TestResult {
+    let bytes: Vec<u8> = query.iter().map(|v| *v as u8).collect();
+    let shares = distribution(pad(query));
+    let all: Vec<_> = InstructionSet::available()
+        .into_iter()
+        .map(|set| {
+            let absolute = rows_with::<T, AbsoluteDifference>(set, rows, query).0;
+            let unequal = rows_with::<T, Unequal>(set, rows, query).0;
+            let (smaller, larger) = rows_with::<T, Overlap>(set, rows, query);
+            let count = absolute.len();
+            let (mut xor, mut both) = (vec![0.0; count], vec![0.0; count]);
+            run_with(set, BitCounts { rows, query: &bytes, unequal: &mut xor, both: &mut both });
+            let divergences = [false, true].map(|from_mean| {
+                let mut sums = vec![0.0; count];
+                let (dim, element) = (query.len(), PhantomData);
+                run_with(set, Divergences { rows, dim, query: &shares, from_mean, sums: &mut sums, element });
+                bits(&sums)
+            });
+            ([absolute, unequal, smaller, larger, xor, both].map(|sums| bits(&sums)), divergences)
+        })
+        .collect();
+    prop_assert!(all.windows(2).all(|sets| sets[0] == sets[1]), "{}", T::NAME);
     Ok(())
 }
 
@@ -72,10 +98,10 @@ fn padded_sums<F: Term>(seeds: &Seeds) -> TestResult {
         let (mut norms, mut norms_b, mut sums) = (vec![0.0; count], vec![0.0; count], vec![0.0; count]);
         let [w, x, y, z] = out.as_mut_slice() else { unreachable!() };
         let sums_4 = [w, x, y, z].map(|sums| sums.as_mut_slice());
-        run_with(set, Tile::<F> { rows: &a, queries: &queries, sums: sums_4, norms: &mut norms, term: PhantomData });
+        run_with(set, Tile::<F> { rows: &a, queries: &queries, sums: sums_4, seconds: &mut norms, term: PhantomData });
         let tile = bits(&norms);
         let pair_norms = [norms.as_mut_slice(), norms_b.as_mut_slice()];
-        run_with(set, Pairs::<F> { a: &a, b: &b, groups, sums: &mut sums, norms: pair_norms, term: PhantomData });
+        run_with(set, Pairs::<F> { a: &a, b: &b, groups, sums: &mut sums, seconds: pair_norms, term: PhantomData });
         prop_assert_eq!(&tile, &bits(&norms));
         // Row 0 with query 0 is the first pair.
         prop_assert_eq!(bits(&out[0][..1]), bits(&sums[..1]));
@@ -98,6 +124,8 @@ proptest! {
         padded_sums::<Product>(&seeds)?;
         padded_sums::<ProductAndNorm>(&seeds)?;
         padded_sums::<SquaredDifference>(&seeds)?;
+        padded_sums::<AbsoluteDifference>(&seeds)?;
+        padded_sums::<Unequal>(&seeds)?;
     }
 }
 
