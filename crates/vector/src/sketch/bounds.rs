@@ -82,39 +82,45 @@ impl Bounder {
         Self { ranking, step, norm, orthogonal, root, per_norm }
     }
 
-    /// *p* of a row.
+    /// Bounds on the costs of rows, of which `sums` are *c*·*u*.
     #[inline(always)]
-    fn product(&self, sum: f64, scale: f64) -> f64 {
-        scale * self.step * sum
+    pub(super) fn bounds(&self, sums: &[f64], params: &[[f32; PARAMS]], bounds: &mut [Bounds]) {
+        match self.ranking {
+            Ranking::Dot => self.bounds_by(|_| [0.0, 1.0], sums, params, bounds),
+            // The norm of a row that is not of zeros is at least 1e-30.
+            Ranking::Cosine => self.bounds_by(|norm| [1.0, 1.0 / (norm.max(1e-30) * self.norm)], sums, params, bounds),
+            Ranking::L2 { .. } => {
+                self.bounds_by(|norm| [norm * norm + self.norm * self.norm, 2.0], sums, params, bounds);
+            }
+        }
     }
 
-    /// Bounds on the cost of a row, of which `sum` is *c*·*u*.
+    /// Without branches, so that the compiler can vectorize it.
+    ///
+    /// - `terms`: of a norm, the cost of a row with *a*·*q* = 0 and the factor of *a*·*q*.
     #[inline(always)]
-    pub(super) fn bounds(&self, sum: f64, params: [f32; PARAMS]) -> Bounds {
-        let [scale, norm, residual] = params.map(f64::from);
-        if norm == f64::INFINITY {
-            return Bounds { lower: f64::INFINITY, upper: f64::INFINITY };
-        }
-        if residual == f64::INFINITY {
-            return Bounds { lower: f64::NEG_INFINITY, upper: f64::INFINITY };
-        }
-        let product = self.product(sum, scale);
-        let along = norm * norm * (1.0 + SLACK) - residual * residual * (1.0 - SLACK);
-        let taken = if along > 0.0 { product * product / along } else { 0.0 };
-        let orthogonal = (self.orthogonal - taken).max(0.0).sqrt();
-        let error = residual * orthogonal + norm * self.per_norm;
-        match self.ranking {
-            Ranking::Dot => Bounds { lower: -product - error, upper: error - product },
-            Ranking::Cosine => {
-                let per_product = if norm > 0.0 { 1.0 / (norm * self.norm) } else { 0.0 };
-                let (similarity, error) = (product * per_product, error * per_product + SLACK);
-                Bounds { lower: 1.0 - similarity - error, upper: 1.0 - similarity + error }
-            }
-            Ranking::L2 { .. } => {
-                let norms = norm * norm + self.norm * self.norm;
-                let (square, error) = (norms - 2.0 * product, 2.0 * error + SLACK * norms);
-                Bounds { lower: square - error, upper: square + error }
-            }
+    fn bounds_by(
+        &self,
+        terms: impl Fn(f64) -> [f64; 2],
+        sums: &[f64],
+        params: &[[f32; PARAMS]],
+        bounds: &mut [Bounds],
+    ) {
+        for ((sum, params), bounds) in sums.iter().zip(params).zip(bounds) {
+            let [scale, norm, residual] = params.map(f64::from);
+            let product = scale * self.step * sum;
+            let along = norm * norm * (1.0 + SLACK) - residual * residual * (1.0 - SLACK);
+            let taken = if along > 0.0 { product * product / along } else { 0.0 };
+            let rest = self.orthogonal - taken;
+            let orthogonal = if rest > 0.0 { rest } else { 0.0 }.sqrt();
+            let error = residual * orthogonal + norm * self.per_norm;
+            let [constant, factor] = terms(norm);
+            let (middle, error) = (constant - factor * product, factor * error + SLACK * constant);
+            // An infinite norm says that the score is NaN, which comes last. An infinite residual makes infinite
+            // bounds by itself.
+            let last = norm == f64::INFINITY;
+            bounds.lower = if last { f64::INFINITY } else { middle - error };
+            bounds.upper = if last { f64::INFINITY } else { middle + error };
         }
     }
 

@@ -162,43 +162,66 @@ mod x86_64 {
         assert!(at.iter().all(|at| at + width <= codes.len()), "a row lies outside of its codes");
         let parts = if HALVES { 2 } else { 1 };
         assert!(levels.len() >= width.div_ceil(CHUNK) * parts, "a row has more codes than the query");
-        let (mut high, mut low) = ([_mm512_setzero_si512(); 4], [_mm512_setzero_si512(); 4]);
+        let mut sums = [[_mm512_setzero_si512(); 2]; 4];
+        for chunk in 0..width / CHUNK {
+            #[expect(unsafe_code, reason = "a function for checked rows")]
+            // SAFETY: the rows lie within `codes`, and the chunk within a row; there are levels for it.
+            unsafe {
+                sums = step::<HALVES>(sums, codes, at.map(|at| at + chunk * CHUNK), !0, &levels[chunk * parts..]);
+            }
+        }
+        let (whole, rest) = (width / CHUNK, width % CHUNK);
+        if rest > 0 {
+            #[expect(unsafe_code, reason = "a function for checked rows")]
+            // SAFETY: as above; the mask takes what is left of the row.
+            unsafe {
+                sums = step::<HALVES>(
+                    sums,
+                    codes,
+                    at.map(|at| at + whole * CHUNK),
+                    (1 << rest) - 1,
+                    &levels[whole * parts..],
+                );
+            }
+        }
+        let (high, low) = (totals_512(sums.map(|sums| sums[0])), totals_512(sums.map(|sums| sums[1])));
+        [0, 1, 2, 3].map(|r| [high[r], low[r]])
+    }
+
+    /// Adds the products of one chunk of four rows, which start at `at`, with its levels.
+    ///
+    /// # Safety
+    /// The bytes at `at` that the mask takes must be within `codes`.
+    #[inline]
+    #[target_feature(enable = "avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    #[expect(unsafe_code, reason = "SIMD intrinsics")]
+    unsafe fn step<const HALVES: bool>(
+        mut sums: [[__m512i; 2]; 4],
+        codes: &[u8],
+        at: [usize; 4],
+        mask: __mmask64,
+        levels: &[Levels],
+    ) -> [[__m512i; 2]; 4] {
+        // SAFETY: a level is as large and as aligned as a register.
+        let load = |part: usize| [0, 1].map(|l| unsafe { _mm512_load_si512((&raw const levels[part][l]).cast()) });
+        let first = load(0);
+        let second = if HALVES { load(1) } else { first };
         let half = _mm512_set1_epi8(15);
-        let mut step = |chunk: usize, mask: __mmask64| {
-            for (r, at) in at.into_iter().enumerate() {
-                #[expect(unsafe_code, reason = "SIMD intrinsics")]
-                // SAFETY: the row's `width` bytes at `at` are within `codes`; the bytes that the mask takes are
-                // among them. A prefetch may be of any address. Levels are as large and as aligned as a register.
-                unsafe {
-                    let from = codes.as_ptr().add(at + chunk * CHUNK);
-                    _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(PREFETCH).cast());
-                    let bytes = _mm512_maskz_loadu_epi8(mask, from.cast());
-                    let level = |part: usize, level: usize| {
-                        _mm512_load_si512((&raw const levels.get_unchecked(chunk * parts + part)[level]).cast())
-                    };
-                    if HALVES {
-                        let first = _mm512_and_si512(bytes, half);
-                        let second = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), half);
-                        high[r] = _mm512_dpbusd_epi32(high[r], first, level(0, 0));
-                        low[r] = _mm512_dpbusd_epi32(low[r], first, level(0, 1));
-                        high[r] = _mm512_dpbusd_epi32(high[r], second, level(1, 0));
-                        low[r] = _mm512_dpbusd_epi32(low[r], second, level(1, 1));
-                    } else {
-                        high[r] = _mm512_dpbusd_epi32(high[r], bytes, level(0, 0));
-                        low[r] = _mm512_dpbusd_epi32(low[r], bytes, level(0, 1));
-                    }
+        for r in 0..4 {
+            let from = codes.as_ptr().wrapping_add(at[r]);
+            _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(PREFETCH).cast());
+            // SAFETY: see above.
+            let bytes = unsafe { _mm512_maskz_loadu_epi8(mask, from.cast()) };
+            let low_half = if HALVES { _mm512_and_si512(bytes, half) } else { bytes };
+            let high_half = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), half);
+            for l in 0..2 {
+                sums[r][l] = _mm512_dpbusd_epi32(sums[r][l], low_half, first[l]);
+                if HALVES {
+                    sums[r][l] = _mm512_dpbusd_epi32(sums[r][l], high_half, second[l]);
                 }
             }
-        };
-        for chunk in 0..width / CHUNK {
-            step(chunk, !0);
         }
-        let rest = width % CHUNK;
-        if rest > 0 {
-            step(width / CHUNK, (1 << rest) - 1);
-        }
-        let (high, low) = (totals_512(high), totals_512(low));
-        [0, 1, 2, 3].map(|r| [high[r], low[r]])
+        sums
     }
 
     /// The totals of the lanes of four registers.

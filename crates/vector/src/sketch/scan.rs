@@ -2,11 +2,15 @@
 
 use hyperslab_core::{Error, Result};
 
+use super::bounds::{Bounds, Screen};
 use super::dots::{self, Dots, InstructionSet, Pass};
 use super::{Candidates, PARAMS, SketchQuery};
 
 /// How many rows are computed at once: their sums stay in the first-level cache.
 const BATCH: usize = 256;
+
+/// If as many rows of a batch pass the screen, the bounds of all are computed, several at once.
+const MANY: usize = 24;
 
 /// The bytes of a tile of codes, against which all queries are run: a part of the second-level cache.
 const TILE_BYTES: usize = 256 << 10;
@@ -115,6 +119,14 @@ impl SketchQuery {
 pub(super) trait Rows {
     fn len(&self) -> usize;
     fn at(&self, i: usize) -> usize;
+    /// The parameters of `count` of them, from the `start`-th, either as they lie there or copied to `room`.
+    fn params<'a>(
+        &self,
+        start: usize,
+        count: usize,
+        all: &'a [[f32; PARAMS]],
+        room: &'a mut [[f32; PARAMS]; BATCH],
+    ) -> &'a [[f32; PARAMS]];
 }
 
 impl Rows for std::ops::Range<usize> {
@@ -127,6 +139,18 @@ impl Rows for std::ops::Range<usize> {
     fn at(&self, i: usize) -> usize {
         self.start + i
     }
+
+    #[inline(always)]
+    fn params<'a>(
+        &self,
+        start: usize,
+        count: usize,
+        all: &'a [[f32; PARAMS]],
+        room: &'a mut [[f32; PARAMS]; BATCH],
+    ) -> &'a [[f32; PARAMS]] {
+        let _ = room;
+        &all[self.start + start..][..count]
+    }
 }
 
 impl Rows for &[u32] {
@@ -138,6 +162,19 @@ impl Rows for &[u32] {
     #[inline(always)]
     fn at(&self, i: usize) -> usize {
         self[i] as usize
+    }
+
+    #[inline(always)]
+    fn params<'a>(
+        &self,
+        start: usize,
+        count: usize,
+        all: &'a [[f32; PARAMS]],
+        room: &'a mut [[f32; PARAMS]; BATCH],
+    ) -> &'a [[f32; PARAMS]] {
+        let rows = &self[start..][..count];
+        room.iter_mut().zip(rows).for_each(|(room, row)| *room = all[*row as usize]);
+        &room[..count]
     }
 }
 
@@ -154,33 +191,59 @@ impl<R: Rows, const HALVES: bool> Pass for Scan<'_, R, HALVES> {
     #[inline(always)]
     fn run<D: Dots>(self) {
         let Self { query, codes, params, rows, first_row, candidates } = self;
-        let width = query.spec.code_bytes();
-        let (mut high, mut low) = ([0; BATCH], [0; BATCH]);
-        let mut passes = [false; BATCH];
+        let (mut sums, mut excluded, mut room) = ([0.0; BATCH], [false; BATCH], [[0.0; PARAMS]; BATCH]);
+        let mut bounds = [Bounds { lower: 0.0, upper: 0.0 }; BATCH];
         for start in (0..rows.len()).step_by(BATCH) {
             let count = BATCH.min(rows.len() - start);
-            for i in (0..count).step_by(4) {
-                let at = [0, 1, 2, 3].map(|r| rows.at(start + (i + r).min(count - 1)) * width);
-                let sums = D::dots::<HALVES>(codes, at, width, &query.levels);
-                for r in 0..4 {
-                    [high[i + r], low[i + r]] = sums[r];
-                }
-            }
-            let sum = |high: i32, low: i32| 256.0 * f64::from(high) + f64::from(low) - query.correction;
-            let screen = query.bounder.screen(candidates.limit());
-            let mut any = false;
-            for i in 0..count {
-                passes[i] = !screen.excludes(sum(high[i], low[i]), params[rows.at(start + i)]);
-                any |= passes[i];
-            }
-            if !any {
+            let (sums, excluded, bounds) = (&mut sums[..count], &mut excluded[..count], &mut bounds[..count]);
+            products::<D, HALVES>(query, codes, |i| rows.at(start + i), sums);
+            let params = rows.params(start, count, params, &mut room);
+            let passing = count - screen(&query.bounder.screen(candidates.limit()), sums, params, excluded);
+            if passing == 0 {
                 continue;
             }
-            for i in (0..count).filter(|i| passes[*i]) {
-                let at = rows.at(start + i);
-                let bounds = query.bounder.bounds(sum(high[i], low[i]), params[at]);
-                candidates.offer(first_row + at as u64, bounds);
+            if passing >= MANY {
+                query.bounder.bounds(sums, params, bounds);
+            }
+            for i in (0..count).filter(|i| !excluded[*i]) {
+                if passing < MANY {
+                    query.bounder.bounds(&sums[i..=i], &params[i..=i], &mut bounds[i..=i]);
+                }
+                candidates.offer(first_row + rows.at(start + i) as u64, bounds[i]);
             }
         }
     }
+}
+
+/// *c*·*u* of each row.
+#[inline(always)]
+fn products<D: Dots, const HALVES: bool>(
+    query: &SketchQuery,
+    codes: &[u8],
+    row: impl Fn(usize) -> usize,
+    sums: &mut [f64],
+) {
+    let (width, count) = (query.spec.code_bytes(), sums.len());
+    let (mut high, mut low) = ([0; BATCH], [0; BATCH]);
+    for i in (0..count).step_by(4) {
+        let at = [0, 1, 2, 3].map(|r| row((i + r).min(count - 1)) * width);
+        let four = D::dots::<HALVES>(codes, at, width, &query.levels);
+        for r in 0..4 {
+            [high[i + r], low[i + r]] = four[r];
+        }
+    }
+    for ((sum, high), low) in sums.iter_mut().zip(&high).zip(&low) {
+        *sum = 256.0 * f64::from(*high) + f64::from(*low) - query.correction;
+    }
+}
+
+/// Which rows the screen excludes, and how many.
+#[inline(always)]
+fn screen(screen: &Screen, sums: &[f64], params: &[[f32; PARAMS]], excluded: &mut [bool]) -> usize {
+    let mut count = 0_u64; // as wide as the numbers compared
+    for ((sum, params), excluded) in sums.iter().zip(params).zip(excluded) {
+        *excluded = screen.excludes(*sum, *params);
+        count += u64::from(*excluded);
+    }
+    count as usize
 }

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::bounds::Bounds;
 use super::dots::{Dots, InstructionSet, Levels, Pass, Sums, run_with};
 use super::*;
 use crate::testing::{FromSeed, Seeds, for_every_type};
@@ -194,7 +195,10 @@ fn bounds_hold(rows: &[f32], dim: usize, query: &[f64], bits: u32) -> Result<f64
         for (r, row) in wide.chunks(dim).enumerate() {
             let sums = sums_with(InstructionSet::current(), &sketched, &sketch, r);
             let sum = 256.0 * f64::from(sums[0]) + f64::from(sums[1]) - sketched.correction;
-            let bounds = sketched.bounder.bounds(sum, sketch.params().as_chunks().0[r]);
+            let params = sketch.params().as_chunks().0[r];
+            let mut bounds = [Bounds { lower: 0.0, upper: 0.0 }];
+            sketched.bounder.bounds(&[sum], &[params], &mut bounds);
+            let [bounds] = bounds;
             let difference: Vec<f64> = row.iter().zip(query).map(|(a, b)| a - b).collect();
             let (truth, cost) = match metric {
                 Metric::Dot => (-accurate_dot(row, query), -computed[r]),
@@ -210,7 +214,7 @@ fn bounds_hold(rows: &[f32], dim: usize, query: &[f64], bits: u32) -> Result<f64
             let middle = bounds.lower + (bounds.upper - bounds.lower) / 2.0;
             most = most.max(2.0 * (truth - middle).abs() / (bounds.upper - bounds.lower));
             // The screen lets pass what may be within a limit.
-            let screen = |limit| !sketched.bounder.screen(limit).excludes(sum, sketch.params().as_chunks().0[r]);
+            let screen = |limit| !sketched.bounder.screen(limit).excludes(sum, params);
             prop_assert!(screen(cost) && screen(truth) && screen(bounds.lower), "{metric} {bounds:?}");
         }
     }
