@@ -20,6 +20,7 @@ mod divergence;
 mod isa;
 mod ln;
 mod padded;
+mod singles;
 
 pub(crate) use bits::BitCounts;
 pub(crate) use divergence::{Divergences, distribution};
@@ -27,6 +28,7 @@ pub(crate) use divergence::{Divergences, distribution};
 use isa::{Avx2, Avx512};
 pub(crate) use isa::{Isa, Plain};
 pub(crate) use padded::{GROUP, Pairs, Tile, Widen, dot, pad};
+pub(crate) use singles::{Narrow, Shape, SingleLanes};
 
 /// Partial sums of a vector.
 pub(crate) const LANES: usize = 16;
@@ -39,7 +41,7 @@ pub(crate) type Lanes = [f64; LANES];
 pub(crate) enum InstructionSet {
     /// What the build targets: SSE2 on x86-64, NEON on AArch64.
     Baseline,
-    /// AVX2 with F16C.
+    /// AVX2 with F16C and FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2,
     /// AVX-512 F, BW, DQ and VL.
@@ -54,7 +56,7 @@ impl InstructionSet {
         let mut sets = vec![Self::Baseline];
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") && is_x86_feature_detected!("fma") {
                 sets.push(Self::Avx2);
                 if is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
@@ -105,13 +107,13 @@ pub(crate) fn run_with<P: Pass>(set: InstructionSet, pass: P) {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,f16c")]
+#[target_feature(enable = "avx2,f16c,fma")]
 fn avx2<P: Pass>(pass: P) {
     pass.run::<Avx2>();
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,f16c,avx512f,avx512bw,avx512dq,avx512vl")]
+#[target_feature(enable = "avx2,f16c,fma,avx512f,avx512bw,avx512dq,avx512vl")]
 fn avx512<P: Pass>(pass: P) {
     pass.run::<Avx512>();
 }

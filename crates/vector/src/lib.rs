@@ -62,10 +62,12 @@
 
 mod capabilities;
 mod distance;
+mod gemm;
 mod kernel;
 mod metric;
 mod query;
 mod scalar;
+mod screen;
 mod search;
 mod sketch;
 #[cfg(test)]
@@ -77,6 +79,6 @@ pub use distance::{Distance, distances, pair_distance, pairwise_distances};
 pub use metric::Metric;
 pub use query::PreparedQuery;
 pub use scalar::{Scalar, to_f64};
-pub use search::{search_block, search_blocks, search_indexed, top_k};
+pub use search::{SearchStats, search_block, search_blocks, search_indexed, top_k};
 pub use sketch::{Candidates, Sketch, SketchCounts, SketchQuery, SketchSpec};
 pub use topk::{Hit, TopK};

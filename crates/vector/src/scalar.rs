@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use hyperslab_core::{Bool8, DType, Element};
 
-use crate::kernel::{self, Isa, LANES, Lanes, Widen};
+use crate::kernel::{self, Isa, LANES, Lanes, Narrow, Widen};
 use crate::{Distance, PreparedQuery, TopK, distance, search};
 
 /// What the kernels need of an element type.
@@ -28,6 +28,13 @@ pub(crate) trait Load: Element {
 
     /// Converts one group of lanes.
     fn load<I: Isa>(group: &[Self; LANES]) -> I::Vector;
+
+    /// The values as float32, rounded to nearest; `scratch` holds them where they must be converted.
+    fn singles<'a>(values: &'a [Self], scratch: &'a mut Vec<f32>) -> &'a [f32] {
+        scratch.resize(values.len(), 0.0);
+        kernel::run(Narrow { values, out: scratch });
+        scratch
+    }
 }
 
 mod sealed {
@@ -41,6 +48,7 @@ mod sealed {
         const LARGEST_BITS: Option<u8>;
         fn to_f64(values: &[Self]) -> Vec<f64>;
         fn widen(rows: &[Self], dim: usize, out: &mut Vec<Lanes>);
+        fn singles<'a>(values: &'a [Self], scratch: &'a mut Vec<f32>) -> &'a [f32];
         fn distances(rows: &[Self], query: &PreparedQuery, out: &mut [f64]);
         fn pairwise(distance: Distance, a: &[Self], b: &[Self], dim: usize, out: &mut [f64]);
         fn search(query: &PreparedQuery, rows: &[Self], first_row: u64, top: &mut TopK);
@@ -76,6 +84,10 @@ macro_rules! scalars {
                 kernel::run(Widen { rows, dim, out });
             }
 
+            fn singles<'a>(values: &'a [Self], scratch: &'a mut Vec<f32>) -> &'a [f32] {
+                Load::singles(values, scratch)
+            }
+
             fn distances(rows: &[Self], query: &PreparedQuery, out: &mut [f64]) {
                 distance::distances_loop(rows, query, out);
             }
@@ -98,7 +110,7 @@ macro_rules! scalars {
 scalars!(i8, i16, i32, i64, u8, u16, u32, u64, f16, bf16, f32, f64, Bool8);
 
 macro_rules! loads {
-    ($($ty:ty, $from:ident, $dtype:ident;)*) => {$(
+    ($($ty:ty, $from:ident, $dtype:ident $(, $singles:item)?;)*) => {$(
         impl Load for $ty {
             const ZERO: Self = 0 as $ty;
             const DTYPE: DType = DType::$dtype;
@@ -112,6 +124,8 @@ macro_rules! loads {
             fn load<I: Isa>(group: &[Self; LANES]) -> I::Vector {
                 I::$from(group)
             }
+
+            $($singles)?
         }
     )*};
 }
@@ -119,7 +133,8 @@ macro_rules! loads {
 loads! {
     i8, from_i8, Int8; i16, from_i16, Int16; i32, from_i32, Int32; i64, from_i64, Int64;
     u16, from_u16, UInt16; u32, from_u32, UInt32; u64, from_u64, UInt64;
-    f32, from_f32, Float32; f64, from_f64, Float64;
+    f64, from_f64, Float64;
+    f32, from_f32, Float32, #[inline] fn singles<'a>(values: &'a [f32], _scratch: &'a mut Vec<f32>) -> &'a [f32] { values };
 }
 
 macro_rules! other_loads {

@@ -2,17 +2,13 @@
 
 use hyperslab_core::{Error, Result};
 
-use crate::distance::{BATCH, check_query, scores, tile_scores};
-use crate::kernel::{GROUP, LANES, Lanes};
+use crate::distance::{BATCH, check_query, scores};
 use crate::scalar::Load;
 use crate::{Hit, Metric, PreparedQuery, Scalar, TopK};
 
-/// The bytes of a tile of converted rows, against which all queries are run: two thirds of a first-level
-/// cache of 48 KiB.
-const TILE_BYTES: usize = 32 << 10;
+mod batch;
 
-/// The fewest rows of a tile, whatever their length: a query is read once per tile.
-const TILE_ROWS: usize = 8;
+pub use batch::{SearchStats, search_blocks};
 
 /// More threads than this are not started, whatever is asked for.
 const MAX_THREADS: usize = 256;
@@ -67,59 +63,6 @@ pub fn search_indexed<T: Scalar>(
         return Err(Error::invalid(message));
     }
     T::search_indexed(query, rows, row_ids, top);
-    Ok(())
-}
-
-/// Offers every row of a block to the `TopK` of each of several queries.
-///
-/// The scores are those of [`search_block`], bit for bit. The rows are taken in tiles that stay in cache
-/// while all queries are run against them, and each row is converted for several queries at once; so many
-/// queries cost less than as many searches.
-///
-/// ```
-/// use hyperslab_vector::{Metric, PreparedQuery, TopK, search_blocks};
-/// let queries = [[0.0], [10.0]].map(|q| PreparedQuery::new(Metric::L2, &q).unwrap());
-/// let mut tops = vec![TopK::new(1, Metric::L2); 2];
-/// search_blocks(&queries, &[1_u8, 5, 9], 1, 0, &mut tops)?;
-/// let best: Vec<u64> = tops.into_iter().map(|top| top.into_sorted()[0].row).collect();
-/// assert_eq!(best, [0, 2]);
-/// # Ok::<(), hyperslab_core::Error>(())
-/// ```
-///
-/// # Errors
-/// As [`search_block`], and if there are not as many `tops` as queries.
-pub fn search_blocks<T: Scalar>(
-    queries: &[PreparedQuery],
-    rows: &[T],
-    dim: usize,
-    first_row: u64,
-    tops: &mut [TopK],
-) -> Result<()> {
-    if queries.len() != tops.len() {
-        let message = format!("there are {} queries, but {} results to fill", queries.len(), tops.len());
-        return Err(Error::invalid(message));
-    }
-    for (query, top) in queries.iter().zip(tops.iter()) {
-        check(query, rows, dim, top)?;
-    }
-    let (grouped, alone) = queries.as_chunks();
-    let (grouped_tops, alone_tops) = tops.as_chunks_mut();
-    let groups: Vec<_> = grouped.iter().map(interleave).collect();
-    let mut tile = Vec::new();
-    let tile_rows = (TILE_BYTES / size_of::<Lanes>() / dim.div_ceil(LANES)).clamp(TILE_ROWS, BATCH);
-    for (t, rows) in rows.chunks(tile_rows * dim).enumerate() {
-        let first_row = first_row + (t * tile_rows) as u64;
-        if groups.iter().any(Option::is_some) {
-            T::widen(rows, dim, &mut tile);
-        }
-        for ((queries, groups), tops) in grouped.iter().zip(&groups).zip(grouped_tops.iter_mut()) {
-            match groups {
-                Some(groups) => search_tile(queries, groups, &tile, first_row, tops),
-                None => search_each(queries, rows, first_row, tops),
-            }
-        }
-        search_each(alone, rows, first_row, alone_tops);
-    }
     Ok(())
 }
 
@@ -191,38 +134,6 @@ pub(crate) fn search_loop<T: Load>(query: &PreparedQuery, rows: &[T], top: &mut 
         scores(rows, query, batch);
         top.push_batch(batch, |r| row_id(b * BATCH + r));
     }
-}
-
-fn search_each<T: Scalar>(queries: &[PreparedQuery], rows: &[T], first_row: u64, tops: &mut [TopK]) {
-    for (query, top) in queries.iter().zip(tops) {
-        T::search(query, rows, first_row, top);
-    }
-}
-
-/// At most [`BATCH`] padded rows against queries whose groups are interleaved.
-fn search_tile(
-    queries: &[PreparedQuery; GROUP],
-    groups: &[[Lanes; GROUP]],
-    rows: &[Lanes],
-    first_row: u64,
-    tops: &mut [TopK; GROUP],
-) {
-    let count = rows.len() / groups.len();
-    let mut batch = [[0.0; BATCH]; GROUP];
-    tile_scores(rows, queries, groups, batch.each_mut().map(|batch| &mut batch[..count]));
-    for (top, batch) in tops.iter_mut().zip(&batch) {
-        top.push_batch(&batch[..count], |r| first_row + r as u64);
-    }
-}
-
-/// The groups of lanes of several queries, group by group, if they are of one metric, and
-/// of one that is computed by [`tile_scores`].
-fn interleave(queries: &[PreparedQuery; GROUP]) -> Option<Vec<[Lanes; GROUP]>> {
-    let [first, others @ ..] = queries;
-    if !first.distance().is_tiled() || others.iter().any(|q| q.distance() != first.distance()) {
-        return None;
-    }
-    Some((0..first.groups().len()).map(|g| queries.each_ref().map(|q| q.groups()[g])).collect())
 }
 
 fn check<T: Scalar>(query: &PreparedQuery, rows: &[T], dim: usize, top: &TopK) -> Result<()> {

@@ -93,7 +93,7 @@ impl Ranking {
                 tops.iter_mut().try_for_each(|top| search_block(query, values, dim, first, top)).map_err(to_datafusion)
             }
             (Best::Metric(tops), RowIds::From(first), queries) => {
-                search_blocks(queries, values, dim, first, tops).map_err(to_datafusion)
+                search_blocks(queries, values, dim, first, tops).map(|_| ()).map_err(to_datafusion)
             }
             (Best::Metric(tops), RowIds::Each(ids), queries) => queries
                 .iter()

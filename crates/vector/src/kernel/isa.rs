@@ -4,6 +4,7 @@
 use half::{bf16, f16};
 use hyperslab_core::Bool8;
 
+use super::singles::Singles;
 use super::{LANES, Lanes};
 
 /// Declares one conversion per element type.
@@ -15,7 +16,7 @@ macro_rules! conversions {
 }
 
 /// Sixteen lanes of float64 and what is done with them.
-pub(crate) trait Isa {
+pub(crate) trait Isa: Singles {
     /// The lanes.
     type Vector: Copy;
 
@@ -330,7 +331,7 @@ mod x86_64 {
     }
 
     x86! {
-        /// AVX2 with F16C.
+        /// AVX2 with F16C and FMA.
         Avx2 = [__m256d; 4] at [(0, 0), (1, 4), (2, 8), (3, 12)],
         _mm256_setzero_pd, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_min_pd, _mm256_max_pd, _mm256_storeu_pd,
         abs: |a| _mm256_andnot_pd(_mm256_set1_pd(-0.0), a),
