@@ -139,7 +139,8 @@ impl Store {
 
     fn each_version<T>(&self, newest: &State, mut see: impl FnMut(&Entry) -> Option<T>) -> Result<Vec<T>> {
         let mut seen = Vec::new();
-        self.each_entry(0..=newest.version, |entry| {
+        let first = self.inner().log.first().map_err(|e| e.with("store", self.describe()))?;
+        self.each_entry(first..=newest.version, |entry| {
             seen.extend(see(entry));
             Ok(())
         })?;

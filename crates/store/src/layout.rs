@@ -42,12 +42,18 @@ pub(crate) const SEAL_HEAD: &str = ",\"crc32c\":\"";
 pub(crate) const SEAL_TAIL: &str = "\"}\n";
 
 const ENTRY: &str = ".json";
+const START: &str = ".start.json";
 const CHECKPOINT: &str = ".checkpoint.json";
 const PACK: &str = ".jsonl";
 
 /// The log entry of a version.
 pub(crate) fn entry(version: u64) -> String {
     format!("{LOG}/{version:020}{ENTRY}")
+}
+
+/// The file that says that the log starts at the checkpoint of a version.
+pub(crate) fn start(version: u64) -> String {
+    format!("{LOG}/{version:020}{START}")
 }
 
 /// The checkpoint at a version.
@@ -108,6 +114,8 @@ pub(crate) enum LogFile {
     Entry(u64),
     Checkpoint(u64),
     Pack(RangeInclusive<u64>),
+    /// The log starts at the checkpoint of this version: a repair has given up what was before.
+    Start(u64),
 }
 
 impl LogFile {
@@ -118,6 +126,9 @@ impl LogFile {
         };
         if let Some(stem) = name.strip_suffix(CHECKPOINT) {
             return number(stem).map(Self::Checkpoint);
+        }
+        if let Some(stem) = name.strip_suffix(START) {
+            return number(stem).map(Self::Start);
         }
         if let Some(stem) = name.strip_suffix(ENTRY) {
             return number(stem).map(Self::Entry);
@@ -175,6 +186,7 @@ mod tests {
         let name = |path: String| path.strip_prefix("_log/").unwrap_or_default().to_owned();
         assert_eq!(LogFile::parse(&name(entry(7))), Some(LogFile::Entry(7)));
         assert_eq!(LogFile::parse(&name(checkpoint(9))), Some(LogFile::Checkpoint(9)));
+        assert_eq!(LogFile::parse(&name(start(9))), Some(LogFile::Start(9)));
         assert_eq!(LogFile::parse(&name(pack(&(100..=199)))), Some(LogFile::Pack(100..=199)));
         for other in ["lock", "_last_checkpoint", "7.json", "0000000000000000000x.json", "", ".json", "-.jsonl"] {
             assert_eq!(LogFile::parse(other), None, "{other}");

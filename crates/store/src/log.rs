@@ -54,6 +54,8 @@ struct Upkeep {
     hint: Hint,
     older: Vec<u64>,
     first_loose: u64,
+    /// The checkpoint that the log starts at, which stays.
+    start: Option<u64>,
 }
 
 /// `_last_checkpoint`.
@@ -215,7 +217,9 @@ impl Log {
             && hint.version > upkeep.hint.version
         {
             // Another process wrote one.
-            upkeep.older.push(upkeep.hint.version);
+            if upkeep.start != Some(upkeep.hint.version) {
+                upkeep.older.push(upkeep.hint.version);
+            }
             upkeep.hint = hint;
         }
         if due(&upkeep.hint) {
@@ -262,6 +266,14 @@ impl Log {
             Some(entries) => Ok(entries),
             None => self.entries(versions),
         }
+    }
+
+    /// The first version whose entry there is.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn first(&self) -> Result<u64> {
+        Ok(LogFiles::list(self.storage.as_ref())?.start.map_or(0, |start| start + 1))
     }
 
     /// Reads committed entries, packed or not.
@@ -317,12 +329,17 @@ fn load(storage: &dyn Storage, fixed: Option<u64>) -> Result<(State, Upkeep)> {
         }
         let (mut state, start) = start(storage, &files, newest)?;
         let mut upkeep = Upkeep { first_loose: files.first_loose(), ..Upkeep::default() };
-        upkeep.older = files.checkpoints.iter().copied().filter(|&v| start.is_none_or(|(s, _)| v < s)).collect();
+        let older = |&v: &u64| start.is_none_or(|(s, _)| v < s) && files.start != Some(v);
+        upkeep.older = files.checkpoints.iter().copied().filter(older).collect();
+        upkeep.start = files.start;
+        if let Some(first) = files.start {
+            state.begin_at(first);
+        }
         let mut next = 0;
         if let Some((version, bytes)) = start {
             upkeep.hint = Hint { version, bytes, log_bytes: state.log_bytes };
             next = version + 1;
-            if state.log_bytes <= SMALL_LOG {
+            if state.log_bytes <= SMALL_LOG && files.start.is_none() {
                 check_entries(storage, &mut files, &state)?;
             } else if version == newest {
                 files.check_newest(storage, &state, bytes)?;

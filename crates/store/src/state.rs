@@ -170,6 +170,17 @@ impl State {
         self.insert(Arc::new(array))
     }
 
+    /// Versions before this one went with the log's entries, in a repair.
+    pub(crate) fn begin_at(&mut self, version: u64) {
+        if version > self.floor() {
+            self.expired = Some(Expired { before: version, by: version });
+        }
+        // The repair has made durable what those entries named.
+        if self.unsynced.is_some_and(|first| first <= version) {
+            self.unsynced = (version < self.version).then_some(version + 1);
+        }
+    }
+
     /// The first version that has not expired.
     pub(crate) fn floor(&self) -> u64 {
         self.expired.map_or(0, |expired| expired.before)

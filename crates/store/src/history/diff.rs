@@ -100,7 +100,7 @@ impl Store {
         self.each_entry(first + 1..=last, |entry| lineage.see(entry))?;
         if lineage.restored {
             // What came back may have been compacted before.
-            self.each_entry(1..=first, |entry| lineage.see(entry))?;
+            self.each_entry(self.inner().log.first()?.max(1)..=first, |entry| lineage.see(entry))?;
         }
         Ok(lineage)
     }

@@ -8,7 +8,7 @@ use hyperslab_core::{Error, Result};
 use super::entry::damaged;
 use super::{Entry, pack};
 use crate::Storage;
-use crate::layout::{self, LOG, LogFile};
+use crate::layout::{self, LOG, LOOSE_ENTRIES, LogFile};
 use crate::state::State;
 
 /// One listing of the log's folder.
@@ -19,6 +19,8 @@ pub(crate) struct LogFiles {
     packs: Vec<RangeInclusive<u64>>,
     /// Ascending.
     pub checkpoints: Vec<u64>,
+    /// The checkpoint that the log starts at, if a repair has given up what was before.
+    pub start: Option<u64>,
     /// The version that is looked at as the newest.
     last: Option<u64>,
     /// The pack that was read last.
@@ -35,6 +37,7 @@ impl LogFiles {
                 }
                 Some(LogFile::Checkpoint(version)) => files.checkpoints.push(version),
                 Some(LogFile::Pack(versions)) => files.packs.push(versions),
+                Some(LogFile::Start(version)) => files.start = files.start.max(Some(version)),
                 None => {}
             }
         }
@@ -55,7 +58,7 @@ impl LogFiles {
             return Err(missing(0));
         };
         let mut packs = self.packs.iter();
-        let mut next = 0;
+        let mut next = self.start.map_or(0, |start| start.saturating_add(1));
         while next <= newest {
             if self.entries.contains(&next) {
                 next += 1;
@@ -80,7 +83,10 @@ impl LogFiles {
 
     /// The first version that is in no pack.
     pub(crate) fn first_loose(&self) -> u64 {
-        self.packs.iter().map(|p| p.end().saturating_add(1)).max().unwrap_or(0)
+        let packed = self.packs.iter().map(|p| p.end().saturating_add(1)).max().unwrap_or(0);
+        // The hundred that a repair has cut into is never packed.
+        packed
+            .max(self.start.map_or(0, |start| (start / LOOSE_ENTRIES).saturating_add(1).saturating_mul(LOOSE_ENTRIES)))
     }
 
     /// The bytes of an entry and the file that holds them.

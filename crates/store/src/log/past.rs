@@ -59,9 +59,11 @@ impl Log {
             return Err(Error::not_found(why));
         }
         if !newest.is_readable(version) {
-            let by = newest.expired.map(|e| e.by).unwrap_or_default();
-            let why = format!("version {version} cannot be read any more: version {by} expired it (VACUUM)");
-            return Err(Error::not_found(why));
+            let why = match newest.expired {
+                Some(e) if e.by == e.before => format!("a repair gave up the versions before {}", e.before),
+                expired => format!("version {} expired it (VACUUM)", expired.map(|e| e.by).unwrap_or_default()),
+            };
+            return Err(Error::not_found(format!("version {version} cannot be read any more: {why}")));
         }
         self.state_at(version)
     }

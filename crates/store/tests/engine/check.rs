@@ -1,9 +1,10 @@
 //! CHECK finds every damage that is planted, and says what can be saved.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hyperslab_core::ErrorKind;
-use hyperslab_store::{ArrayOptions, CheckOptions, Codec, Finding, OpenOptions, Severity, Store, check};
+use hyperslab_store::{ArrayOptions, CheckOptions, Codec, Finding, OpenOptions, Severity, Store, VacuumOptions, check};
 
 use crate::common::*;
 
@@ -257,11 +258,49 @@ fn an_entry_below_a_checkpoint() {
     let older = checkpoints(&path).len() > 1;
     let finding = one(&found(&path));
     assert_eq!((finding.file.clone(), finding.severity), (entry(4), Severity::Error));
-    assert!(finding.advice.contains("versions 4 to") && finding.advice.contains("checkpoint holds"), "{finding:?}");
+    assert!(finding.advice.contains("checkpoint holds"), "{finding:?}");
     assert!(older || finding.advice.contains(&(version - 1).to_string()), "{finding:?}");
-    // The newest version is whole: nothing is moved.
-    assert_eq!(repair(&path), [finding]);
-    assert!(path.join(entry(4)).exists());
+    assert!(finding.advice.contains("--repair"), "{finding:?}");
+}
+
+#[test]
+fn a_repair_lets_the_log_start_at_a_checkpoint() {
+    for (n, missing) in [(14, false), (14, true), (60, true), (260, false)] {
+        let (_folder, path) = store(n);
+        let whole = values(&array(&Store::open(&path).unwrap(), "a"));
+        let packed = log(&path, "00000000000000000000-00000000000000000099.jsonl");
+        match (missing, packed.exists()) {
+            (true, _) => std::fs::remove_file(path.join(entry(2))).unwrap(),
+            (false, true) => flip(&packed, 400),
+            (false, false) => flip(&path.join(entry(2)), 30),
+        }
+        if n < 60 {
+            let error = Store::open(&path).unwrap_err().to_string();
+            assert!(error.contains(&entry(2)), "{error}");
+        }
+        let said = repair(&path);
+        let note = said.last().unwrap();
+        assert!(note.severity == Severity::Note && note.problem.contains("the log starts at version"), "{said:?}");
+        // It opens, with everything of the newest version; what was given up says so.
+        let store = Store::open(&path).unwrap();
+        assert_eq!(values(&array(&store, "a")), whole);
+        let error = store.at(1).unwrap_err().to_string();
+        assert!(error.contains("a repair gave up the versions before"), "{error}");
+        let versions = store.versions().unwrap();
+        let first = versions.first().map_or(0, |v| v.version);
+        assert!(first > 2 && store.at(first).is_ok() && !store.history("a").unwrap().is_empty(), "{first}");
+        // It goes on: checkpoints and packs are written, VACUUM runs, CHECK and another repair find nothing to do.
+        for _ in 0..230 {
+            append(&store, "a", whole.len() / 2, 1);
+        }
+        store.vacuum(&VacuumOptions { retain: Duration::ZERO, ..VacuumOptions::default() }).unwrap();
+        drop(store);
+        let left = repair(&path);
+        assert!(left.iter().all(|f| f.severity == Severity::Note), "{left:#?}");
+        assert!(left.iter().any(|f| f.file.ends_with(".start.json")), "{left:#?}");
+        let store = Store::open(&path).unwrap();
+        assert_eq!(array(&store, "a").rows(), (whole.len() / 2 + 230) as u64);
+    }
 }
 
 #[test]
@@ -274,7 +313,7 @@ fn damage_in_a_pack() {
     flip(&pack, whole.len() as u64 / 2);
     let finding = one(&found(&path));
     assert_eq!((finding.file.as_str(), finding.severity), (name, Severity::Error));
-    assert!(finding.advice.contains("cannot be read; from version"), "{finding:?}");
+    assert!(finding.advice.contains("a checkpoint holds everything"), "{finding:?}");
     // A line is missing: that entry is, and the pack says how many it should hold.
     let lines: Vec<&[u8]> = whole.split_inclusive(|&b| b == b'\n').collect();
     std::fs::write(&pack, [&lines[..50], &lines[51..]].concat().concat()).unwrap();

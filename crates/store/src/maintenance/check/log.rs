@@ -35,6 +35,8 @@ pub(super) struct Files {
     pub loose: BTreeSet<u64>,
     pub packs: Vec<RangeInclusive<u64>>,
     pub checkpoints: BTreeSet<u64>,
+    /// The checkpoint that the log starts at, if a repair has given up what was before.
+    pub start: Option<u64>,
     /// The pack that was read last, line by line.
     open: Option<Pack>,
 }
@@ -74,9 +76,18 @@ type Damage = (u64, String, String);
 fn walk(storage: &dyn Storage, log: &mut LogCheck, findings: &mut Vec<Finding>) -> Result<Vec<Damage>> {
     let mut damage = Vec::new();
     let mut state: Option<State> = Some(State::default());
-    for version in 0..=log.last {
-        let found = log.files.entry(storage, version, findings)?;
+    let start = log.files.start;
+    if let Some(start) = start {
+        state = None;
+        let problem = format!("a repair has given up the versions before {start}");
+        let advice = "nothing is to be done: this is where the log starts";
+        findings.push(finding(Severity::Note, layout::start(start), problem, advice.to_owned()));
+    }
+    for version in start.unwrap_or(0)..=log.last {
+        let is_start = start == Some(version);
+        let found = if is_start { None } else { log.files.entry(storage, version, findings)? };
         let problem = match (&found, &mut state) {
+            _ if is_start => None,
             (None, _) => Some("it is missing".to_owned()),
             (Some((bytes, path)), Some(state)) => apply(state, bytes, path).err().map(|e| why(&e)),
             (Some((bytes, path)), None) => Entry::parse(bytes, path).err().map(|e| why(&e)),
@@ -89,6 +100,9 @@ fn walk(storage: &dyn Storage, log: &mut LogCheck, findings: &mut Vec<Finding>) 
         }
         if log.files.checkpoints.contains(&version) {
             check_checkpoint(storage, log, version, &mut state, findings)?;
+        }
+        if let Some(state) = state.as_mut().filter(|_| is_start) {
+            state.begin_at(version);
         }
         if state.is_some() {
             match log.readable.last_mut() {
@@ -122,6 +136,7 @@ pub(super) fn fold(
         if version > 0 && version == *versions.start() {
             let path = layout::checkpoint(version);
             state = checkpoint::parse(&storage.read(&path)?.unwrap_or_default(), version, &path)?;
+            files.start.into_iter().for_each(|start| state.begin_at(start));
             each(&state, None);
             continue;
         }
@@ -146,12 +161,19 @@ fn check_checkpoint(
     let Some(bytes) = storage.read(&path)? else { return Ok(()) };
     let problem = match checkpoint::parse(&bytes, version, &path) {
         Err(e) => why(&e),
-        Ok(found) => match state {
+        Ok(mut found) => match state {
+            Some(state)
+                if {
+                    log.files.start.into_iter().for_each(|start| found.begin_at(start));
+                    checkpoint::to_bytes(state)? == checkpoint::to_bytes(&found)?
+                } =>
+            {
+                return Ok(());
+            }
             None => {
                 *state = Some(found);
                 return Ok(());
             }
-            Some(state) if checkpoint::to_bytes(state)? == checkpoint::to_bytes(&found)? => return Ok(()),
             Some(_) => "it says something else than the entries do".to_owned(),
         },
     };
@@ -168,15 +190,19 @@ fn explain(log: &LogCheck, damage: Vec<Damage>, findings: &mut Vec<Finding>) {
     for (version, path, problem) in damage {
         let next = log.readable.iter().map(|range| *range.start()).find(|&start| start >= version);
         let advice = match (next, newest) {
-            (Some(next), _) if next == version => format!(
-                "nothing is lost but what it says of version {version}: a checkpoint holds the state of that version; \
-                 restore the file from a backup"
-            ),
-            (Some(next), _) => format!(
-                "versions {version} to {} cannot be read; from version {next} on a checkpoint holds everything; \
-                 restore the file from a backup to have them back",
-                next - 1
-            ),
+            (Some(next), _) => {
+                let lost = if next == version { version } else { next - 1 };
+                format!(
+                    "from version {next} on a checkpoint holds everything: restore the file from a backup, or run \
+                     `hyperslab check --repair`, which lets the log start there, so that the store opens and versions \
+                     before {next} are given up ({} cannot be read)",
+                    if lost == version {
+                        format!("version {version}")
+                    } else {
+                        format!("versions {version} to {lost}")
+                    }
+                )
+            }
             (None, Some(newest)) => format!(
                 "versions {version} to {} cannot be read, version {newest} can: restore the file from a backup, or \
                  run `hyperslab check --repair`, which moves what follows version {newest} aside, so that the store \
@@ -197,6 +223,7 @@ impl Files {
                 Some(LogFile::Entry(version)) => drop(files.loose.insert(version)),
                 Some(LogFile::Checkpoint(version)) => drop(files.checkpoints.insert(version)),
                 Some(LogFile::Pack(versions)) => files.packs.push(versions),
+                Some(LogFile::Start(version)) => files.start = files.start.max(Some(version)),
                 None => {}
             }
         }
@@ -207,7 +234,7 @@ impl Files {
     /// The same listing, to read it once more.
     pub(super) fn reader(&self) -> Self {
         let (loose, packs, checkpoints) = (self.loose.clone(), self.packs.clone(), self.checkpoints.clone());
-        Self { loose, packs, checkpoints, open: None }
+        Self { loose, packs, checkpoints, start: self.start, open: None }
     }
 
     fn last(&self) -> Option<u64> {

@@ -1,5 +1,6 @@
 //! Repair: what follows the newest version that can be read is moved aside, never removed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use hyperslab_core::{ErrorKind, Result};
@@ -17,10 +18,19 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) fn repair(storage: &dyn Storage, log: &LogCheck, findings: &mut Vec<Finding>) -> Result<()> {
     let Some(newest) = log.newest.as_ref().map(|state| state.version) else { return Ok(()) };
     let ends = newest < log.last;
-    if !ends && log.bad_checkpoints.is_empty() {
+    // Of what can be read, the last part starts at a checkpoint, because entries before it are damaged.
+    let begins = log.readable.last().map(|range| *range.start()).filter(|&first| first > 0);
+    let start = begins.filter(|_| log.files.start < begins);
+    if !ends && log.bad_checkpoints.is_empty() && start.is_none() {
         return Ok(());
     }
     let _lock = storage.lock(PATIENCE)?;
+    if let Some(first) = start {
+        begin_at(storage, log, first, findings)?;
+        if !ends && log.bad_checkpoints.is_empty() {
+            return Ok(());
+        }
+    }
     let folder = format!("{LOG}/damaged-{}", now());
     let mut moved = Vec::new();
     let mut aside = |path: String| {
@@ -55,6 +65,36 @@ pub(super) fn repair(storage: &dyn Storage, log: &LogCheck, findings: &mut Vec<F
     };
     let advice = format!("keep them until nothing is missed: {}", moved.join(", "));
     findings.push(Finding { severity: Severity::Note, file: folder, array: None, problem, advice });
+    Ok(())
+}
+
+/// Says that the log starts at a checkpoint, and not at version 0.
+fn begin_at(storage: &dyn Storage, log: &LogCheck, first: u64, findings: &mut Vec<Finding>) -> Result<()> {
+    let path = layout::start(first);
+    // Which files no commit with `full` has waited for stands in entries that cannot be read.
+    let (mut files, mut folders) = (BTreeSet::new(), BTreeSet::new());
+    if let Some(newest) = &log.newest {
+        crate::refs::of_state(newest, |file| {
+            let file = file.path();
+            folders.extend(file.rsplit_once('/').map(|(folder, _)| folder.to_owned()));
+            files.insert(file);
+        });
+    }
+    for file in &files {
+        if storage.len(file)?.is_some() {
+            storage.sync_file(file)?;
+        }
+    }
+    folders.iter().try_for_each(|folder| storage.sync_folder(folder))?;
+    storage.create_new_synced(&path, b"{}\n")?;
+    storage.sync_folder(LOG)?;
+    if let Some(before) = log.files.start {
+        storage.remove(&layout::start(before))?;
+    }
+    let problem = format!("the log starts at version {first} now; versions before it cannot be read any more");
+    let advice =
+        "the damaged entries stay where they are; with them restored and this file removed, the versions are back";
+    findings.push(Finding { severity: Severity::Note, file: path, array: None, problem, advice: advice.to_owned() });
     Ok(())
 }
 
