@@ -20,6 +20,8 @@ const COMPACTED: usize = 4096;
 ///
 /// Threads that scan parts of the rows each have their own, from [`fork`](Self::fork); what one has learned about
 /// the k-th excludes rows of the others too.
+///
+/// Row numbers are only handed back: ties are broken by the numbers under which rows are offered to a [`TopK`].
 #[derive(Debug)]
 pub struct Candidates {
     ranking: Ranking,
@@ -152,7 +154,7 @@ impl Candidates {
         self.compact();
     }
 
-    /// How many candidates there are now.
+    /// How many candidates there are now, some of which later ones may have excluded.
     pub fn len(&self) -> usize {
         self.rows.len()
     }
@@ -174,37 +176,52 @@ impl Candidates {
     /// - `exact`: gets row numbers in ascending order and offers each with its exact score to `top`.
     ///
     /// # Errors
-    /// [`Invalid`](hyperslab_core::ErrorKind::Invalid) if `top` is of another metric or k, and the errors of
-    /// `exact`.
+    /// As [`next_rows`](Self::next_rows), and the errors of `exact`.
     pub fn rerank(
         &mut self,
         top: &mut TopK,
         mut exact: impl FnMut(&[u64], &mut TopK) -> Result<()>,
     ) -> Result<SketchCounts> {
+        loop {
+            let rows = self.next_rows(top)?;
+            if rows.is_empty() {
+                return Ok(self.counts);
+            }
+            exact(&rows, top)?;
+        }
+    }
+
+    /// Takes out the most promising candidates, in ascending order, which are to be offered to `top` before the
+    /// next are taken: [`rerank`](Self::rerank) step by step. When there are no more, `top` holds the k best.
+    ///
+    /// Each time there are about as many rows as in all times before, at least 64 and 2 k.
+    ///
+    /// # Errors
+    /// [`Invalid`](hyperslab_core::ErrorKind::Invalid) if `top` is of another metric or k.
+    pub fn next_rows(&mut self, top: &TopK) -> Result<Vec<u64>> {
         if Some(self.ranking) != Ranking::of(top.metric().distance()) || self.k != top.k() {
             let message = format!("the candidates are not those of the {} best by {}", top.k(), top.metric());
             return Err(Error::invalid(message));
         }
-        let mut chunk = self.k.saturating_mul(2).max(RERANKED);
-        loop {
-            if let Some(worst) = top.threshold() {
-                self.lower_limit(self.ranking.cost(worst));
-            }
-            self.compact();
-            if self.rows.is_empty() {
-                return Ok(self.counts);
-            }
-            let rest = self.rows.len().saturating_sub(chunk);
-            if rest > 0 {
-                // The best at the end, from which they are taken.
-                self.rows.select_nth_unstable_by(rest, |a, b| b.lower.total_cmp(&a.lower));
-            }
-            let mut rows: Vec<u64> = self.rows.drain(rest..).map(|candidate| candidate.row).collect();
-            rows.sort_unstable();
-            self.counts.reranked += rows.len() as u64;
-            exact(&rows, top)?;
-            chunk = chunk.saturating_mul(2);
+        if let Some(worst) = top.threshold() {
+            self.lower_limit(self.ranking.cost(worst));
         }
+        self.compact();
+        let before = usize::try_from(self.counts.reranked).unwrap_or(usize::MAX);
+        let rest = self.rows.len().saturating_sub(before.max(self.k.saturating_mul(2)).max(RERANKED));
+        if rest > 0 {
+            // The best at the end, from which they are taken.
+            self.rows.select_nth_unstable_by(rest, |a, b| b.lower.total_cmp(&a.lower));
+        }
+        let mut rows: Vec<u64> = self.rows.drain(rest..).map(|candidate| candidate.row).collect();
+        rows.sort_unstable();
+        self.counts.reranked += rows.len() as u64;
+        Ok(rows)
+    }
+
+    /// What has been done so far.
+    pub fn counts(&self) -> SketchCounts {
+        self.counts
     }
 
     /// The candidates' numbers in ascending order.

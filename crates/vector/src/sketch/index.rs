@@ -5,10 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use hyperslab_core::{Error, Result};
 
 use super::{PARAMS, SketchSpec};
-use crate::{Candidates, Hit, Metric, PreparedQuery, Scalar, SketchCounts, SketchQuery, TopK, search_indexed};
+use crate::{Candidates, Hit, Metric, PreparedQuery, Scalar, SketchCounts, SketchQuery, TopK, search_indexed, top_k};
 
 /// How many rows a thread takes at once.
 const TAKEN: usize = 4096;
+
+/// All rows are read if it would be more than one in so many,
+const FEW: u64 = 8;
+
+/// and more than these.
+const MANY: u64 = 1024;
 
 /// More threads than this are not started, whatever is asked for.
 const MAX_THREADS: usize = 256;
@@ -90,12 +96,21 @@ impl Sketch {
         let query = SketchQuery::new(&prepared, self.spec)?;
         let mut candidates = self.scan(&query, k, threads)?;
         let (mut top, mut taken) = (TopK::new(k, metric), Vec::new());
-        let counts = candidates.rerank(&mut top, |ids, top| {
+        loop {
+            let ids = candidates.next_rows(&top)?;
+            let counts = candidates.counts();
+            if ids.is_empty() {
+                return Ok((top.into_sorted(), counts));
+            }
+            if counts.reranked > MANY.max(counts.scanned / FEW).max((k as u64).saturating_mul(2)) {
+                // Reading all rows in order costs less than picking so many.
+                let counts = SketchCounts { reranked: counts.scanned, ..counts };
+                return Ok((top_k(rows, dim, prepared.values(), k, metric, threads)?, counts));
+            }
             taken.clear();
             ids.iter().for_each(|id| taken.extend_from_slice(&rows[*id as usize * dim..][..dim]));
-            search_indexed(&prepared, &taken, dim, ids, top)
-        })?;
-        Ok((top.into_sorted(), counts))
+            search_indexed(&prepared, &taken, dim, &ids, &mut top)?;
+        }
     }
 
     fn scan(&self, query: &SketchQuery, k: usize, threads: usize) -> Result<Candidates> {

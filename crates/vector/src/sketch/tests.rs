@@ -344,6 +344,59 @@ fn the_bound_is_needed_to_its_end() {
     assert!(shrunk_bound > 10, "half the residual changed {shrunk_bound} of 160 answers only");
 }
 
+/// The query's own error at its worst: rows that are codes themselves, along what the query's integers leave out.
+#[test]
+fn the_error_of_the_query_is_within_the_bound() {
+    let (random, dim) = (&mut Random(23), 96);
+    let mut used: f64 = 0.0;
+    for _ in 0..50 {
+        let query = random.vector(dim);
+        let prepared = PreparedQuery::new(Metric::Dot, &query).unwrap();
+        let sketched = SketchQuery::new(&prepared, SketchSpec::new(8, dim).unwrap()).unwrap();
+        let step = sketched.bounder.step;
+        let sign = |v: f64| if v / step > (v / step).round_ties_even() { 127.0 } else { -127.0 };
+        let row: Vec<f32> = query.iter().map(|v| sign(*v)).collect();
+        used = used.max(bounds_hold(&row, dim, &query, 8).unwrap());
+    }
+    assert!(used > 0.75, "{used}");
+}
+
+#[test]
+fn forks_share_what_they_learn() {
+    let (random, dim) = (&mut Random(29), 32);
+    let rows = table(random, 0, 5000, dim);
+    let spec = SketchSpec::new(8, dim).unwrap();
+    let (near, far) = (&rows[..2500 * dim], rows[2500 * dim..].iter().map(|v| v + 100.0).collect::<Vec<_>>());
+    let [near, far] = [Sketch::encode(spec, near).unwrap(), Sketch::encode(spec, &far).unwrap()];
+    let prepared = PreparedQuery::new(Metric::L2, &random.vector(dim)).unwrap();
+    let query = SketchQuery::new(&prepared, spec).unwrap();
+    let mut first = Candidates::new(&query, 10);
+    let mut fork = first.fork();
+    query.scan(near.codes(), near.params(), 0, &mut first).unwrap();
+    query.scan(far.codes(), far.params(), 2500, &mut fork).unwrap();
+    assert!(first.len() >= 10 && fork.is_empty());
+    fork = first.fork();
+    query.scan(near.codes(), near.params(), 2500, &mut fork).unwrap();
+    first.merge(fork);
+    assert_eq!(first.counts().scanned, 5000);
+    let top = TopK::new(10, Metric::L2);
+    let rows = first.next_rows(&top).unwrap();
+    assert!(rows.len() >= 10 && rows.is_sorted() && first.is_empty());
+}
+
+#[test]
+fn a_query_without_bounds_reads_all_rows() {
+    let rows = table(&mut Random(31), 0, 900, 6);
+    let sketch = Sketch::encode(SketchSpec::new(8, 6).unwrap(), &rows).unwrap();
+    for query in [[0.0; 6], [1e-70; 6], [1e70; 6]] {
+        for metric in METRICS {
+            let (hits, counts) = sketch.top_k(&rows, &query, 9, metric, 2).unwrap();
+            assert_eq!(bits(&hits), bits(&top_k(&rows, 6, &query, 9, metric, 2).unwrap()));
+            assert_eq!(counts, SketchCounts { scanned: 900, reranked: 900 });
+        }
+    }
+}
+
 #[test]
 fn threads_and_batches_agree() {
     let (random, dim) = (&mut Random(3), 48);
