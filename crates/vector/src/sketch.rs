@@ -67,7 +67,8 @@
 //! - *W* = (*Q*² + 2 *F* (*Q* + *F*)) (1 + 2⁻⁴⁰); *W* − *p*²/*V* ≥ ‖*q*⊥‖², for
 //!   (|*p*| − ‖*â*‖ *F*)² ≥ *p*² − 2 *F* |*p*| ‖*â*‖ and |*p*| / ‖*â*‖ = ‖*t u*‖ |cos| ≤ *Q* + *F*;
 //! - *E* = *R* √max(0, *W* − *p*²/*V*) + *N* (*F* (1 + σ) + σ *Q*), and *p* − *E* ≤ *a*·*q* ≤ *p* + *E*;
-//! - `dot` lies within *p* ± *E*; `cosine` within 1 − (*p* ∓ *E*) / (*N Q*) ± σ; `l2sq` within
+//! - `dot` lies within *p* ± *E*; `cosine` within 1 − (*p* ∓ *E*) / (*N Q*) ± σ, and its similarity is ranked as 1
+//!   minus it; `l2sq` within
 //!   *N*² + *Q*² − 2 (*p* ∓ *E*) ± σ (*N*² + *Q*²); `l2` is ranked as `l2sq`.
 //!
 //! σ is worth more than all roundings together, relative to *N Q* (and to *N*² + *Q*² for `l2sq`):
@@ -160,7 +161,8 @@ impl SketchSpec {
         PARAMS
     }
 
-    /// Whether rows ranked by a distance can be found by a sketch: cosine distance, l2, l2sq and inner product.
+    /// Whether rows ranked by a distance can be found by a sketch: cosine distance and similarity, l2, l2sq and
+    /// inner product.
     ///
     /// ```
     /// use hyperslab_vector::{Metric, SketchSpec};

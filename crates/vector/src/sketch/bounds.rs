@@ -15,7 +15,10 @@ pub(super) const ROUNDING: f64 = 1.0 / (1_u64 << 36) as f64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ranking {
     Dot,
-    Cosine,
+    /// By the distance or the similarity.
+    Cosine {
+        similarity: bool,
+    },
     /// By the square or its root.
     L2 {
         root: bool,
@@ -26,7 +29,8 @@ impl Ranking {
     pub(crate) fn of(distance: Distance) -> Option<Self> {
         match distance {
             Distance::InnerProduct => Some(Ranking::Dot),
-            Distance::CosineDistance => Some(Ranking::Cosine),
+            Distance::CosineDistance => Some(Ranking::Cosine { similarity: false }),
+            Distance::CosineSimilarity => Some(Ranking::Cosine { similarity: true }),
             Distance::L2 => Some(Ranking::L2 { root: true }),
             Distance::L2sq => Some(Ranking::L2 { root: false }),
             _ => None,
@@ -43,7 +47,9 @@ impl Ranking {
             Ranking::L2 { .. } if score < 0.0 => f64::NEG_INFINITY,
             // Squares that round to one root are within 2⁻⁵⁰ of each other.
             Ranking::L2 { root: true } => score * score * (1.0 + ROUNDING) + f64::MIN_POSITIVE,
-            Ranking::Cosine | Ranking::L2 { root: false } => score,
+            // The slack of the bounds is far above the rounding of the difference.
+            Ranking::Cosine { similarity: true } => 1.0 - score,
+            Ranking::Cosine { similarity: false } | Ranking::L2 { root: false } => score,
         }
     }
 }
@@ -88,7 +94,9 @@ impl Bounder {
         match self.ranking {
             Ranking::Dot => self.bounds_by(|_| [0.0, 1.0], sums, params, bounds),
             // The norm of a row that is not of zeros is at least 1e-30.
-            Ranking::Cosine => self.bounds_by(|norm| [1.0, 1.0 / (norm.max(1e-30) * self.norm)], sums, params, bounds),
+            Ranking::Cosine { .. } => {
+                self.bounds_by(|norm| [1.0, 1.0 / (norm.max(1e-30) * self.norm)], sums, params, bounds)
+            }
             Ranking::L2 { .. } => {
                 self.bounds_by(|norm| [norm * norm + self.norm * self.norm, 2.0], sums, params, bounds);
             }
@@ -128,7 +136,7 @@ impl Bounder {
     pub(super) fn screen(&self, limit: f64) -> Screen {
         let (square, linear, above) = match self.ranking {
             Ranking::Dot => (0.0, 0.0, limit),
-            Ranking::Cosine => (0.0, (1.0 - limit - 2.0 * SLACK) * self.norm, 0.0),
+            Ranking::Cosine { .. } => (0.0, (1.0 - limit - 2.0 * SLACK) * self.norm, 0.0),
             Ranking::L2 { .. } => {
                 (0.5 * (1.0 - 2.0 * SLACK), 0.0, 0.5 * (limit - self.norm * self.norm * (1.0 - 2.0 * SLACK)))
             }

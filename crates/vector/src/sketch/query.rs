@@ -58,7 +58,8 @@ impl SketchQuery {
         check_dim(query, spec.dim)?;
         let Some(ranking) = Ranking::of(query.distance()) else {
             let message = format!(
-                "a sketch finds rows by cosine_distance, l2_distance, l2sq_distance or inner_product, not by {}",
+                "a sketch finds rows by cosine_distance, cosine_similarity, l2_distance, l2sq_distance or \
+                 inner_product, not by {}",
                 query.distance()
             );
             return Err(Error::invalid(message));
