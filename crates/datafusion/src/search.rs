@@ -3,9 +3,11 @@
 //! `top_k`, and `ORDER BY distance LIMIT k` through a [rule](crate::optimizer), are this one node: the rows of an input
 //! plan are ranked by the distance of their vectors to the vectors of a query plan. A literal, a parameter or a
 //! subquery makes no difference, since each is a plan. What ranking does not need is fetched for the winners only, by
-//! their row numbers.
+//! their row numbers; and where the input has a filter or a join, the vectors too are read by the numbers of its rows, so
+//! that those of other rows are not touched.
 
 mod exec;
+mod late;
 mod lineage;
 mod logical;
 mod planner;

@@ -34,13 +34,21 @@ pub(super) enum ExecColumn {
     Field(usize),
 }
 
+/// Where the vectors come from.
+#[derive(Debug, Clone)]
+pub(super) enum VectorsFrom {
+    /// A column of the input.
+    Input(usize),
+    /// A field of the source and its name: the vectors of the input's rows are read by `row`.
+    Field(usize, String),
+}
+
 /// What a search is made of.
 #[derive(Debug, Clone)]
 pub(super) struct Parts {
     pub(super) input: Arc<dyn ExecutionPlan>,
     pub(super) query: Arc<dyn ExecutionPlan>,
-    /// The input's column of vectors.
-    pub(super) value: usize,
+    pub(super) value: VectorsFrom,
     /// The input's `row`.
     pub(super) row: Option<usize>,
     pub(super) columns: Vec<ExecColumn>,
@@ -54,7 +62,8 @@ pub(super) struct Parts {
 
 /// Ranks the rows of its input, each partition in a task of its own, and fetches what ranking did not need for the
 /// winners. The metrics tell `rows_ranked`, `ranking_time` (of all partitions together), `rows_fetched` and
-/// `bytes_fetched`.
+/// `bytes_fetched`; and, where the vectors are read by `row`, how many bytes of them were read in place
+/// (`bytes_mapped`) and how many copied or unpacked (`bytes_copied`).
 #[derive(Debug, Clone)]
 pub(super) struct SearchExec {
     parts: Parts,
@@ -90,14 +99,20 @@ impl SearchExec {
 impl DisplayAs for SearchExec {
     fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Parts { input, value, order, k, columns, schema, source, .. } = &self.parts;
-        let vectors = input.schema();
-        let vectors = vectors.fields().get(*value).map_or("?", |f| f.name().as_str());
+        let schema_of_input = input.schema();
+        let vectors = match value {
+            VectorsFrom::Input(i) => schema_of_input.fields().get(*i).map_or("?", |f| f.name().as_str()),
+            VectorsFrom::Field(_, name) => name.as_str(),
+        };
         if format == DisplayFormatType::TreeRender {
             return write!(f, "field={vectors}\n{order}\nk={k}");
         }
         write!(f, "SearchExec: {vectors}, {order}, k={k}")?;
         if self.parts.output == Output::PerQuery {
             f.write_str(", per query")?;
+        }
+        if matches!(value, VectorsFrom::Field(..)) {
+            f.write_str(", read by row")?;
         }
         let late = schema.fields().iter().zip(columns).filter(|(_, c)| matches!(c, ExecColumn::Field(_)));
         let late: Vec<_> = late.map(|(f, _)| f.name().as_str()).collect();

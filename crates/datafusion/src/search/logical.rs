@@ -75,6 +75,9 @@ pub(crate) struct Search {
     pub(crate) query: LogicalPlan,
     /// The input's vectors.
     pub(crate) value: Column,
+    /// The same as a field that is read by `row`, where the input may drop rows: the vectors of those are never read.
+    /// The input may then lack the column.
+    pub(crate) late_value: Option<usize>,
     /// The input's `row`, by which ties are broken.
     pub(crate) row: Option<Column>,
     pub(crate) k: Expr,
@@ -102,6 +105,8 @@ impl Search {
         check_literal_k(&k)?;
         let row = row_column(&input, &value);
         let row_origin = row.as_ref().and_then(|r| origin(&input, r));
+        let late_value =
+            if hands_on_all_rows(&input) { None } else { fetched_late(&input, &value, row_origin.as_ref()) };
         let of_input = |column: Column| match fetched_late(&input, &column, row_origin.as_ref()) {
             Some(field) => SearchColumn::Field(field),
             None => SearchColumn::Input(column),
@@ -128,7 +133,7 @@ impl Search {
         }
         let (fields, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
         let schema = Arc::new(DFSchema::new_with_metadata(fields, Default::default())?);
-        Ok(Self { input, query, value, row, k, order, output, columns, conditions: vec![], schema })
+        Ok(Self { input, query, value, late_value, row, k, order, output, columns, conditions: vec![], schema })
     }
 
     /// Whether all that comes out is found by `row`, so that ranking reads nothing but the vectors.
@@ -185,6 +190,16 @@ fn fetched_late(input: &LogicalPlan, column: &Column, row: Option<&Origin>) -> O
     let row = row.filter(|row| row.column == 0)?;
     let found = origin(input, column)?;
     if found.same_scan(row) { found.column.checked_sub(1) } else { None }
+}
+
+/// Whether a plan is a scan, perhaps of some rows only, with other names: its vectors are views already.
+fn hands_on_all_rows(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::TableScan(_) => true,
+        LogicalPlan::SubqueryAlias(a) => hands_on_all_rows(&a.input),
+        LogicalPlan::Projection(p) => hands_on_all_rows(&p.input),
+        _ => false,
+    }
 }
 
 fn refuse_ambiguous(columns: &[OutputColumn]) -> Result<()> {
@@ -302,6 +317,9 @@ impl UserDefinedLogicalNodeCore for Search {
         if self.output == Output::PerQuery {
             f.write_str(", per query")?;
         }
+        if self.late_value.is_some() {
+            f.write_str(", read by row")?;
+        }
         let late = self.schema.fields().iter().zip(&self.columns);
         let late: Vec<_> =
             late.filter(|(_, c)| matches!(c, SearchColumn::Field(_))).map(|(f, _)| f.name().as_str()).collect();
@@ -336,7 +354,8 @@ impl UserDefinedLogicalNodeCore for Search {
             Some(SearchColumn::Input(c)) => Some(c),
             _ => None,
         });
-        let needed = carried.chain(&self.row).chain(std::iter::once(&self.value));
+        let value = Some(&self.value).filter(|_| self.late_value.is_none());
+        let needed = carried.chain(&self.row).chain(value);
         let mut needed: Vec<usize> = needed.map(|c| schema.index_of_column(c)).collect::<Result<_>>().ok()?;
         needed.sort_unstable();
         needed.dedup();

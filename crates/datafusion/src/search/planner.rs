@@ -11,7 +11,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
-use super::exec::{ExecColumn, Parts, SearchExec};
+use super::exec::{ExecColumn, Parts, SearchExec, VectorsFrom};
 use super::lineage::origin;
 use super::logical::{Search, SearchColumn};
 
@@ -50,13 +50,18 @@ impl ExtensionPlanner for SearchPlanner {
         });
         let row = search.row.as_ref();
         let source = row.and_then(|row| origin(&search.input, row)).filter(|o| o.column == 0);
+        let source = source.and_then(|o| o.table().map(|t| Arc::clone(t.source())));
+        let is_found = source.is_some();
         let mut plan: Arc<dyn ExecutionPlan> = Arc::new(SearchExec::new(Parts {
             input: Arc::clone(input),
             query: Arc::clone(query),
-            value: index(&search.value)?,
+            value: match search.late_value {
+                Some(field) if is_found => VectorsFrom::Field(field, search.value.name.clone()),
+                _ => VectorsFrom::Input(index(&search.value)?),
+            },
             row: row.map(index).transpose()?,
             columns: columns.collect::<Result<_>>()?,
-            source: source.and_then(|o| o.table().map(|t| Arc::clone(t.source()))),
+            source,
             k,
             order: search.order,
             output: search.output,

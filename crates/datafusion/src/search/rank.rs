@@ -87,7 +87,14 @@ impl Ranking {
         Ok(())
     }
 
-    fn offer_run<T: Scalar>(&self, values: &[T], dim: usize, ids: RowIds<'_>, best: &mut Best) -> Result<()> {
+    /// Offers vectors of `dim` values that lie one after another.
+    pub(super) fn offer_run<T: Scalar>(
+        &self,
+        values: &[T],
+        dim: usize,
+        ids: RowIds<'_>,
+        best: &mut Best,
+    ) -> Result<()> {
         match (best, ids, self.queries.as_slice()) {
             (Best::Metric(tops), RowIds::From(first), [query]) => {
                 tops.iter_mut().try_for_each(|top| search_block(query, values, dim, first, top)).map_err(to_datafusion)

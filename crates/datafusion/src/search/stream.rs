@@ -6,6 +6,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, UInt64Array,
 };
+use datafusion::arrow::buffer::ScalarBuffer;
 use datafusion::arrow::compute::{concat_batches, take_record_batch};
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::common::runtime::JoinSet;
@@ -20,6 +21,7 @@ use futures::stream::{self, StreamExt};
 use hyperslab_vector::PreparedQuery;
 
 use super::exec::{ExecColumn, Parts, evaluate_k};
+use super::late::TaskVectors;
 use super::logical::{Order, Output};
 use super::rank::{Best, Ranking, RowIds};
 use crate::error::to_datafusion;
@@ -57,6 +59,8 @@ pub(super) fn start(
         ranking_time: MetricBuilder::new(metrics).subset_time("ranking_time", 0),
         fetched: counter("rows_fetched"),
         bytes_fetched: counter("bytes_fetched"),
+        mapped: counter("bytes_mapped"),
+        copied: counter("bytes_copied"),
         parts,
     };
     let batches = stream::try_unfold(run, |mut run| async move {
@@ -80,6 +84,8 @@ struct Run {
     ranking_time: Time,
     fetched: Count,
     bytes_fetched: Count,
+    mapped: Count,
+    copied: Count,
 }
 
 /// The rows found for a group of queries: one entry per row.
@@ -150,7 +156,7 @@ impl Run {
             let task = Task {
                 input,
                 ranking: Arc::clone(ranking),
-                value: self.parts.value,
+                vectors: TaskVectors::new(&self.parts, &self.mapped, &self.copied)?,
                 row: self.parts.row,
                 by_row: is_found_by_row(&self.parts),
                 ranked: self.ranked.clone(),
@@ -351,7 +357,7 @@ impl Found {
 struct Task {
     input: SendableRecordBatchStream,
     ranking: Arc<Ranking>,
-    value: usize,
+    vectors: TaskVectors,
     row: Option<usize>,
     by_row: bool,
     ranked: Count,
@@ -368,11 +374,7 @@ impl Task {
                 continue;
             }
             let _timer = self.ranking_time.timer();
-            let vectors = Vectors::try_new(batch.column(self.value))?;
-            match &mut found {
-                Found::ByRow(best) => self.rank_by_row(&batch, &vectors, best)?,
-                Found::Carried(carried) => self.rank_carried(&batch, &vectors, seen, carried)?,
-            }
+            self.rank(&batch, seen, &mut found)?;
             seen += batch.num_rows() as i64;
             self.ranked.add(batch.num_rows());
             self.reservation.try_resize(found.memory_size())?;
@@ -383,19 +385,30 @@ impl Task {
         Ok(found)
     }
 
-    fn rank_by_row(&self, batch: &RecordBatch, vectors: &Vectors, best: &mut Best) -> Result<()> {
-        let Some(row) = self.row else { return internal_err!("rows without numbers are carried") };
-        // Rows come from a scan: they are not NULL, not negative, and ascend within a batch.
-        let rows = batch.column(row).as_primitive::<Int64Type>().values();
-        let ids;
-        let ids = match (rows.first(), rows.last()) {
-            (Some(&first), Some(&last)) if is_run(rows, first, last) => RowIds::From(first.cast_unsigned()),
-            _ => {
-                ids = rows.iter().map(|r| r.cast_unsigned()).collect::<Vec<_>>();
-                RowIds::Each(&ids)
+    fn rank(&self, batch: &RecordBatch, seen: i64, found: &mut Found) -> Result<()> {
+        match (&self.vectors, found) {
+            (TaskVectors::Input(column), Found::ByRow(best)) => {
+                let vectors = Vectors::try_new(batch.column(*column))?;
+                let rows = self.rows(batch)?;
+                let ids = if is_run(&rows) { RowIds::From(rows[0]) } else { RowIds::Each(&rows) };
+                self.ranking.offer(&vectors, ids, best)
             }
-        };
-        self.ranking.offer(vectors, ids, best)
+            (TaskVectors::Late(late), Found::ByRow(best)) => late.rank(&self.rows(batch)?, &self.ranking, best),
+            (TaskVectors::Input(column), Found::Carried(carried)) => {
+                self.rank_carried(batch, &Vectors::try_new(batch.column(*column))?, seen, carried)
+            }
+            (TaskVectors::Late(late), Found::Carried(carried)) => {
+                let taken = late.take(&self.rows(batch)?)?;
+                self.rank_carried(batch, &Vectors::try_new(&taken)?, seen, carried)
+            }
+        }
+    }
+
+    /// The rows' numbers. They come from a scan, and are neither NULL nor negative.
+    fn rows(&self, batch: &RecordBatch) -> Result<ScalarBuffer<u64>> {
+        let Some(row) = self.row else { return internal_err!("rows without numbers are carried") };
+        let numbers = batch.column(row).as_primitive::<Int64Type>().values();
+        Ok(ScalarBuffer::new(numbers.inner().clone(), 0, numbers.len()))
     }
 
     fn rank_carried(&self, batch: &RecordBatch, vectors: &Vectors, seen: i64, all: &mut [Carried]) -> Result<()> {
@@ -418,10 +431,9 @@ impl Task {
     }
 }
 
-/// Whether ascending numbers have no gaps. Numbers that do not ascend are compared one by one.
-fn is_run(rows: &[i64], first: i64, last: i64) -> bool {
-    last.checked_sub(first).and_then(|d| usize::try_from(d).ok()) == Some(rows.len() - 1)
-        && rows.windows(2).all(|w| w[1].wrapping_sub(w[0]) == 1)
+/// Whether rows are one and the next and so on.
+fn is_run(rows: &[u64]) -> bool {
+    rows.windows(2).all(|w| w[1] == w[0] + 1)
 }
 
 impl Carried {

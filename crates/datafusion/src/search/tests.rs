@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{AsArray, Float64Array, RecordBatch};
 use datafusion::arrow::datatypes::{Float64Type, Int64Type};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::utils::SingleRowListArrayBuilder;
 use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::physical_plan::display::DisplayableExecutionPlan;
+use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::SessionContext;
 use hyperslab_store::Store;
 
@@ -133,5 +136,102 @@ async fn a_context_with_a_registered_store_searches() {
         assert!(explained.contains("Search: "), "{explained}");
         let expected = rows(&session, "SELECT row FROM top_k('t', [50, 8], 3, 'l2') ORDER BY rank").await;
         assert_eq!(integers(&frame.collect().await.unwrap(), 0), integers(&expected, 0), "{sql}");
+    }
+}
+
+/// A plan that ran, and its nodes of a name.
+async fn ran(session: &Session, sql: &str, name: &str) -> (String, Vec<Arc<dyn ExecutionPlan>>) {
+    let frame = session.sql(sql).await.unwrap();
+    let context = frame.task_ctx();
+    let plan = frame.create_physical_plan().await.unwrap();
+    collect(Arc::clone(&plan), Arc::new(context)).await.unwrap();
+    let mut found = vec![];
+    plan.apply(|node| {
+        found.extend((node.name() == name).then(|| Arc::clone(node)));
+        Ok(TreeNodeRecursion::Continue)
+    })
+    .unwrap();
+    (DisplayableExecutionPlan::with_metrics(plan.as_ref()).indent(true).to_string(), found)
+}
+
+fn figure(node: &Arc<dyn ExecutionPlan>, name: &str) -> usize {
+    node.metrics().unwrap().sum_by_name(name).unwrap().as_usize()
+}
+
+#[tokio::test]
+async fn vectors_of_rows_that_a_filter_drops_are_not_read() {
+    let session = session(partitions(1)).await;
+    rows(&session, "CREATE TABLE few (id BIGINT)").await;
+    rows(&session, "INSERT INTO few VALUES (3), (70), (7000)").await;
+    // A row of v has 8 bytes; how many rows each filter keeps.
+    let filters = [
+        ("id % 100 = 7", 200),
+        ("id % 2 = 0", 10_000),
+        ("id BETWEEN 5000 AND 5999", 1000),
+        ("id IN (SELECT id FROM few)", 3),
+        ("EXISTS (SELECT 1 FROM few WHERE few.id = t.id)", 3),
+        ("row < 4000 AND id % 4 = 1", 1000),
+        ("id < 0", 0),
+    ];
+    for (filter, kept) in filters {
+        for sql in [
+            format!("SELECT row FROM t WHERE {filter} ORDER BY l2_distance(v, [50, 8]), row LIMIT 5"),
+            format!("SELECT row FROM top_k('t', [50, 8], 5, 'l2', filter => {filter}) ORDER BY rank"),
+        ] {
+            let (plan, searches) = ran(&session, &sql, "SearchExec").await;
+            let [search] = searches.as_slice() else { panic!("{sql}\n{plan}") };
+            assert_eq!(figure(search, "rows_ranked"), kept, "{sql}\n{plan}");
+            let read = figure(search, "bytes_mapped") + figure(search, "bytes_copied");
+            assert_eq!(read, kept * 8, "{sql}\n{plan}");
+            assert!(!plan.lines().any(|l| l.contains("ArrayScanExec: t@") && l.contains("v],")), "{sql}\n{plan}");
+        }
+    }
+    // What is filtered by the vectors themselves reads them, of course, and ranks those that it keeps.
+    let sql = "SELECT row FROM t WHERE l2_distance(v, [50, 8]) < 5 ORDER BY l2_distance(v, [50, 8]), row LIMIT 5";
+    let (plan, _) = ran(&session, sql, "SearchExec").await;
+    assert!(plan.contains("read by row"), "{plan}");
+}
+
+#[tokio::test]
+async fn rows_kept_by_a_filter_rank_as_in_a_full_sort() {
+    let session = session(partitions(3)).await;
+    rows(&session, "CREATE TABLE packed (id BIGINT, v FLOAT[2]) WITH (codec = 'zstd')").await;
+    rows(&session, "INSERT INTO packed SELECT id, v FROM t").await;
+    for table in ["t", "packed"] {
+        // Some rows are changed, some gone, so that runs are short.
+        rows(&session, &format!("UPDATE {table} SET v = [50, 8.5] WHERE id % 97 = 5")).await;
+        rows(&session, &format!("DELETE FROM {table} WHERE id % 89 = 3")).await;
+        for filter in
+            ["id % 50 = 5", "id % 3 <> 1", "id % 1000 < 900", "id IN (SELECT value * 7 FROM generate_series(0, 900))"]
+        {
+            let search = format!(
+                "SELECT row, id, score FROM top_k('{table}', [50.5, 8.25], 300, 'l2', filter => '{filter}') ORDER BY rank"
+            );
+            let sort = format!(
+                "SELECT row, id, l2_distance(v, [50.5, 8.25]) + 0 AS score FROM {table} WHERE {filter} ORDER BY score, row LIMIT 300"
+            );
+            let (found, expected) = (rows(&session, &search).await, rows(&session, &sort).await);
+            assert_eq!(integers(&found, 0), integers(&expected, 0), "{search}");
+            assert_eq!(integers(&found, 1), integers(&expected, 1), "{search}");
+            assert_eq!(floats(&found, 2), floats(&expected, 2), "{search}");
+            // Several queries at once give what each gives alone.
+            let many = format!(
+                "SELECT query_row, row FROM top_k('{table}', queries => (SELECT row, v FROM t WHERE row IN (5, 9, 11)), k => 40, metric => 'l2', filter => '{filter}') ORDER BY query_row, rank"
+            );
+            let many = rows(&session, &many).await;
+            for query in [5, 9, 11] {
+                let one = format!(
+                    "SELECT row FROM top_k('{table}', (SELECT v FROM t WHERE row = {query}), 40, 'l2', filter => '{filter}') ORDER BY rank"
+                );
+                let one = integers(&rows(&session, &one).await, 0);
+                let of_query: Vec<i64> = integers(&many, 0)
+                    .into_iter()
+                    .zip(integers(&many, 1))
+                    .filter(|(q, _)| *q == query)
+                    .map(|(_, r)| r)
+                    .collect();
+                assert_eq!(of_query, one, "{table} {filter} {query}");
+            }
+        }
     }
 }

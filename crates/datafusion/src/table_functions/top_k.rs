@@ -90,6 +90,7 @@ fn is_subquery(expr: &ast::Expr) -> bool {
 /// The rows that may win: those of a condition, written as an expression or as text, or those whose `row` a subquery
 /// gives.
 fn filtered(call: &mut Call<'_>, input: LogicalPlan, filter: ast::Expr) -> Result<LogicalPlan> {
+    let is_text = literal_text(&filter).is_some();
     let filter = match (literal_text(&filter), &filter) {
         (Some(text), _) => dialect::parse_expr(text)?,
         (None, ast::Expr::Subquery(query)) => ast::Expr::InSubquery {
@@ -100,7 +101,13 @@ fn filtered(call: &mut Call<'_>, input: LogicalPlan, filter: ast::Expr) -> Resul
         (None, _) => filter,
     };
     let text = filter.to_string();
-    let condition = call.context.sql_to_expr(filter, input.schema())?;
+    let condition = match call.context.sql_to_expr(filter, input.schema()) {
+        // The tables of a statement are looked up before its text is read.
+        Err(e) if is_text && text.to_ascii_lowercase().contains("select ") => {
+            return plan_err!("{}: {e}; write a filter that names tables without quotes", call.name());
+        }
+        planned => planned?,
+    };
     if condition.contains_outer() {
         return plan_err!("{}: a table function's argument cannot refer to another table yet: {text}", call.name());
     }
