@@ -62,6 +62,8 @@ struct Compared {
     b: usize,
     overlay_a: Option<Arc<Overlay>>,
     overlay_b: Option<Arc<Overlay>>,
+    /// Whether both sides have the same patches.
+    same_patches: bool,
     row_bytes: usize,
 }
 
@@ -121,7 +123,12 @@ impl Diff {
                 let (Some(x), Some(y)) = (a.fields().get(i), b.fields().get(j)) else { continue };
                 if x.cell() == y.cell() && x.dtype() == y.dtype() {
                     let (overlay_a, overlay_b) = (a.overlay(i)?, b.overlay(j)?);
-                    fields.push(Compared { a: i, b: j, overlay_a, overlay_b, row_bytes: x.row_bytes() });
+                    let covered = |overlay: &Option<Arc<Overlay>>| overlay.as_ref().map(|o| o.covered);
+                    // Not their number alone: a restored version has other patches after the same first ones.
+                    let same_patches =
+                        covered(&overlay_a) == covered(&overlay_b) && a.patch_starts(i) == b.patch_starts(j);
+                    let row_bytes = x.row_bytes();
+                    fields.push(Compared { a: i, b: j, overlay_a, overlay_b, same_patches, row_bytes });
                 }
             }
         }
@@ -226,7 +233,7 @@ impl Diff {
         let rows = in_a.rows.max(in_b.rows);
         let same_rows = in_a.rows == in_b.rows && in_a.deleted.record() == in_b.deleted.record();
         let fields = self.fields.clone();
-        let untouched = same_rows && fields.iter().all(|f| f.same_patches() && !is_clipped(in_a, in_b, f));
+        let untouched = same_rows && fields.iter().all(|f| f.same_patches && !is_clipped(in_a, in_b, f));
         let window = self.offset..rows.min(self.offset + WINDOW);
         self.offset = if untouched { rows } else { window.end };
         if !untouched {
@@ -372,7 +379,7 @@ fn candidates(a: &Array, b: &Array, fields: &[Compared], segment: u32, offsets: 
     let base = u64::from(segment) << 32;
     let (start, end) = (base + offsets.start, base + offsets.end);
     let mut found = RoaringBitmap::new();
-    for field in fields.iter().filter(|f| !f.same_patches()) {
+    for field in fields.iter().filter(|f| !f.same_patches) {
         let (starts_a, starts_b) = (a.patch_starts(field.a), b.patch_starts(field.b));
         for overlay in [&field.overlay_a, &field.overlay_b].into_iter().flatten() {
             let (mut cursor, mut next) = (overlay.cursor(start), start);
@@ -393,11 +400,4 @@ fn candidates(a: &Array, b: &Array, fields: &[Compared], segment: u32, offsets: 
         }
     }
     found
-}
-
-impl Compared {
-    fn same_patches(&self) -> bool {
-        let patches = |overlay: &Option<Arc<Overlay>>| overlay.as_ref().map(|o| (o.first, o.covered));
-        patches(&self.overlay_a) == patches(&self.overlay_b)
-    }
 }

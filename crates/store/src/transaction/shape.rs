@@ -182,8 +182,14 @@ impl Transaction {
         let array = earlier.state().by_name(&name).cloned().ok_or_else(|| {
             Error::not_found(format!("there is no array {:?} in version {version}", name.to_string()))
         })?;
-        let id = match self.work.state.by_name(&name) {
-            Some(now) => now.id,
+        let now = self.work.state.by_name(&name).map(|now| now.id);
+        let id = match now {
+            // Another array has taken the name, and this one is gone: it comes back as itself, with its past.
+            Some(now) if now != array.id && self.work.state.array(array.id).is_none() => {
+                self.drop_array(name.clone())?;
+                array.id
+            }
+            Some(now) => now,
             None => {
                 self.check_free(&name)?;
                 // Renamed since, it goes on under its other name.

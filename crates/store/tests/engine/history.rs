@@ -285,3 +285,42 @@ fn diffs_are_what_changed() {
         }
     }
 }
+
+#[test]
+fn an_array_whose_name_was_taken_comes_back_with_its_past() {
+    let store = on(&Arc::new(MemoryStorage::new()), Durability::Os);
+    let first = create(&store, "a", 1 << 20, 3);
+    let mut tx = store.begin().unwrap();
+    tx.drop_array("a").unwrap();
+    tx.create("a", keyed(), ArrayOptions::default()).unwrap();
+    tx.commit().unwrap();
+    let mut tx = store.begin().unwrap();
+    tx.restore("a", first).unwrap();
+    let last = tx.commit().unwrap();
+    assert_eq!(values(&array(&store, "a")), expected(3));
+    // Its rows are those of then, and its history begins there.
+    assert!(store.diff("a", first, last).unwrap().next_changes(9).unwrap().is_empty());
+    let history: Vec<u64> = store.history("a").unwrap().iter().map(|v| v.version).collect();
+    assert_eq!((history.first(), history.last()), (Some(&first), Some(&last)));
+    assert_eq!(append(&store, "a", 3, 2), last + 1);
+}
+
+/// A restored version and new patches have as many as the version before, after the same first ones.
+#[test]
+fn diffs_tell_patches_of_a_restored_version_apart() {
+    let store = on(&Arc::new(MemoryStorage::new()), Durability::Os);
+    create(&store, "a", 1 << 20, 10);
+    let replace = |row: i64, value: usize| {
+        let mut tx = store.begin().unwrap();
+        tx.replace_ndarray("a", "value", &[row], &crate::common::rows(value, 1)).unwrap();
+        tx.commit().unwrap()
+    };
+    let first = replace(0, 50);
+    let second = replace(1, 51);
+    let mut tx = store.begin().unwrap();
+    tx.restore("a", first).unwrap();
+    tx.commit().unwrap();
+    let third = replace(2, 52);
+    let rows: Vec<_> = store.diff("a", second, third).unwrap().next_changes(9).unwrap().iter().map(|c| c.new).collect();
+    assert_eq!(rows, [Some(1), Some(2)]);
+}
