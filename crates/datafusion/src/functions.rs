@@ -3,7 +3,11 @@
 mod array_literal;
 mod cosine_distance;
 mod distance;
+mod divergence;
+mod hamming_distance;
 mod inner_product;
+mod jaccard_distance;
+mod l1_distance;
 mod l2_distance;
 mod operators;
 
@@ -59,7 +63,17 @@ pub fn function_docs() -> Vec<FunctionDoc> {
 }
 
 fn distance_functions() -> impl Iterator<Item = &'static distance::DistanceDoc> {
-    [l2_distance::FUNCTIONS, cosine_distance::FUNCTIONS, inner_product::FUNCTIONS].into_iter().flatten()
+    [
+        l2_distance::FUNCTIONS,
+        cosine_distance::FUNCTIONS,
+        inner_product::FUNCTIONS,
+        l1_distance::FUNCTIONS,
+        hamming_distance::FUNCTIONS,
+        jaccard_distance::FUNCTIONS,
+        divergence::FUNCTIONS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Adds the scalar functions, of which those whose names DataFusion has replace its own, and the expression planners,

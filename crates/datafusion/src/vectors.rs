@@ -1,4 +1,4 @@
-//! Columns of vectors: fixed-size and variable-length lists of numbers, as slices of their elements.
+//! Columns of vectors: fixed-size and variable-length lists of numbers or bools, as slices of their elements.
 
 use std::ops::Range;
 
@@ -6,26 +6,33 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, plan_err};
+use hyperslab_core::Bool8;
 
-/// Runs `$body` with `$slice` bound to the elements of a primitive array of any real number type; with a second array,
-/// which must be of the same type, also `$other` to its.
+/// Runs `$body` with `$slice` bound to the elements of [`Vectors`] of any type that vectors have; with second ones, which
+/// must be of the same type, also `$other` to theirs.
 macro_rules! each_number_type {
-    ($array:expr, $slice:ident => $body:expr) => {
-        crate::vectors::each_number_type!($array, $slice; $array, _same => $body)
+    ($vectors:expr, $slice:ident => $body:expr) => {
+        crate::vectors::each_number_type!($vectors, $slice; $vectors, _same => $body)
     };
-    ($array:expr, $slice:ident; $second:expr, $other:pat => $body:expr) => {{
+    ($vectors:expr, $slice:ident; $second:expr, $other:pat => $body:expr) => {{
         use datafusion::arrow::array::AsArray as _;
         use datafusion::arrow::datatypes as types;
-        let array: &dyn datafusion::arrow::array::Array = $array;
-        let second: &dyn datafusion::arrow::array::Array = $second;
+        let (vectors, second): (&crate::vectors::Vectors, &crate::vectors::Vectors) = (&$vectors, &$second);
         macro_rules! arm {
             ($ty:ty) => {{
-                let $slice: &[<$ty as types::ArrowPrimitiveType>::Native] = array.as_primitive::<$ty>().values();
-                let $other: &[<$ty as types::ArrowPrimitiveType>::Native] = second.as_primitive::<$ty>().values();
+                let $slice: &[<$ty as types::ArrowPrimitiveType>::Native] =
+                    vectors.elements().as_primitive::<$ty>().values();
+                let $other: &[<$ty as types::ArrowPrimitiveType>::Native] =
+                    second.elements().as_primitive::<$ty>().values();
                 $body
             }};
         }
-        match array.data_type() {
+        match vectors.elements().data_type() {
+            types::DataType::Boolean => {
+                let $slice: &[hyperslab_core::Bool8] = vectors.bools();
+                let $other: &[hyperslab_core::Bool8] = second.bools();
+                $body
+            }
             types::DataType::Int8 => arm!(types::Int8Type),
             types::DataType::Int16 => arm!(types::Int16Type),
             types::DataType::Int32 => arm!(types::Int32Type),
@@ -37,17 +44,18 @@ macro_rules! each_number_type {
             types::DataType::Float16 => arm!(types::Float16Type),
             types::DataType::Float32 => arm!(types::Float32Type),
             types::DataType::Float64 => arm!(types::Float64Type),
-            other => datafusion::common::plan_err!("vectors hold numbers, not {other}"),
+            other => datafusion::common::plan_err!("vectors hold numbers or bools, not {other}"),
         }
     }};
 }
 pub(crate) use each_number_type;
 
-/// The element type, if `data_type` is a list of real numbers.
+/// The element type, if `data_type` is a list of real numbers or bools.
 pub(crate) fn element_type(data_type: &DataType) -> Option<&DataType> {
     match data_type {
         DataType::FixedSizeList(item, _) | DataType::List(item) | DataType::LargeList(item)
-            if item.data_type().is_numeric() && !is_decimal(item.data_type()) =>
+            if item.data_type() == &DataType::Boolean
+                || item.data_type().is_numeric() && !is_decimal(item.data_type()) =>
         {
             Some(item.data_type())
         }
@@ -81,19 +89,21 @@ enum Layout {
 /// A column of vectors.
 pub(crate) struct Vectors {
     elements: ArrayRef,
+    /// The elements that are bools, of which arrow has bits, a byte each.
+    bools: Vec<Bool8>,
     layout: Layout,
     nulls: Option<NullBuffer>,
     len: usize,
 }
 
 impl Vectors {
-    /// Views a column; nothing is copied of a fixed-size list.
+    /// Views a column; of numbers nothing is copied.
     ///
     /// # Errors
     /// When the column is no list of numbers.
     pub(crate) fn try_new(column: &dyn Array) -> Result<Self> {
         if element_type(column.data_type()).is_none() {
-            return plan_err!("a list of numbers is needed, not {}", column.data_type());
+            return plan_err!("a list of numbers or bools is needed, not {}", column.data_type());
         }
         let nulls = column.nulls().cloned();
         let len = column.len();
@@ -113,7 +123,8 @@ impl Vectors {
                 (list.values(), Layout::Offsets(list.value_offsets().iter().map(|&o| o as usize).collect()))
             }
         };
-        Ok(Self { elements: ArrayRef::clone(elements), layout, nulls, len })
+        let bools = elements.as_boolean_opt().map(|b| b.values().iter().map(|v| Bool8(v.into())).collect());
+        Ok(Self { bools: bools.unwrap_or_default(), elements: ArrayRef::clone(elements), layout, nulls, len })
     }
 
     /// How many vectors there are.
@@ -121,9 +132,14 @@ impl Vectors {
         self.len
     }
 
-    /// The elements of all vectors, a primitive array.
+    /// The elements of all vectors, an array of numbers or bools.
     pub(crate) fn elements(&self) -> &dyn Array {
         self.elements.as_ref()
+    }
+
+    /// The elements of all vectors, if they are bools.
+    pub(crate) fn bools(&self) -> &[Bool8] {
+        &self.bools
     }
 
     /// Where vector `i` is among the elements.
@@ -188,7 +204,7 @@ impl Vectors {
     /// Vector `i` in float64.
     pub(crate) fn to_f64(&self, i: usize) -> Result<Vec<f64>> {
         let range = self.range(i);
-        each_number_type!(self.elements(), values => Ok(hyperslab_vector::to_f64(&values[range])))
+        each_number_type!(*self, values => Ok(hyperslab_vector::to_f64(&values[range])))
     }
 }
 

@@ -7,6 +7,7 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::utils::take_function_args;
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
+use hyperslab_core::DType;
 use hyperslab_vector::{Distance, PreparedQuery, Scalar, distances, pair_distance, pairwise_distances};
 
 use super::FunctionDoc;
@@ -52,6 +53,10 @@ impl DistanceFunction {
     fn coerced(&self, data_type: &DataType) -> Result<DataType> {
         let doubles = |f: fn(Arc<Field>) -> DataType| f(Arc::new(Field::new_list_field(DataType::Float64, true)));
         match data_type {
+            bools if element_type(bools) == Some(&DataType::Boolean) => {
+                self.distance.check_dtype(DType::Bool).map_err(to_datafusion)?;
+                Ok(bools.clone())
+            }
             vectors if element_type(vectors).is_some() => Ok(vectors.clone()),
             DataType::Null => Ok(doubles(DataType::List)),
             DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _)
@@ -59,7 +64,7 @@ impl DistanceFunction {
             {
                 Ok(doubles(DataType::List))
             }
-            other => plan_err!("{} takes vectors, that is lists of numbers, not {other}", self.name),
+            other => plan_err!("{} takes vectors, that is lists of numbers or bools, not {other}", self.name),
         }
     }
 
@@ -76,7 +81,7 @@ impl DistanceFunction {
             }
             let elements = first.start..vectors.range(run.end - 1).end;
             let mut scores = vec![0.0; run.len()];
-            each_number_type!(vectors.elements(), values => {
+            each_number_type!(vectors, values => {
                 let rows = &values[elements];
                 distances(rows, dim, &query, &mut scores).map_err(to_datafusion)?;
                 for (i, score) in scores.into_iter().enumerate() {
@@ -102,7 +107,7 @@ impl DistanceFunction {
             && b.has_no_nulls()
         {
             let mut scores = vec![0.0; a.len()];
-            return each_number_type!(a.elements(), all_a; b.elements(), all_b => {
+            return each_number_type!(a, all_a; b, all_b => {
                 let (rows_a, rows_b) = (&all_a[in_a], &all_b[in_b]);
                 pairwise_distances(self.distance, rows_a, rows_b, dim_a, &mut scores).map_err(to_datafusion)?;
                 let row = |i: usize| i * dim_a..(i + 1) * dim_a;
@@ -112,6 +117,7 @@ impl DistanceFunction {
                 }))) as ArrayRef)
             });
         }
+        let bytes = self.bytes_of(a.elements().data_type(), b.elements().data_type());
         let one = |i: usize| {
             if a.is_null(i) || b.is_null(i) {
                 return Ok(None);
@@ -120,10 +126,41 @@ impl DistanceFunction {
             if a.len() != b.len() {
                 return self.refuse_lengths(a.len(), b.len());
             }
-            let score = pair_distance(self.distance, &a, &b).map_err(to_datafusion)?;
+            let score = match bytes {
+                Some(Side::First) => self.of_bytes(&a, &b),
+                Some(Side::Second) => self.of_bytes(&b, &a),
+                None => pair_distance(self.distance, &a, &b),
+            };
+            let score = score.map_err(to_datafusion)?;
             Ok((!is_null_of_zero(self.distance, score, || is_zero(&a) || is_zero(&b))).then_some(score))
         };
         Ok(Arc::new((0..a.len()).map(one).collect::<Result<Float64Array>>()?))
+    }
+
+    /// Which of the vectors is of bytes, where their bits are compared. Then the other one is taken as bytes too.
+    fn bytes_of(&self, a: &DataType, b: &DataType) -> Option<Side> {
+        match (self.distance.compares_bits(), a, b) {
+            (true, DataType::UInt8, _) => Some(Side::First),
+            (true, _, DataType::UInt8) => Some(Side::Second),
+            _ => None,
+        }
+    }
+
+    fn of_bytes(&self, bytes: &[f64], other: &[f64]) -> hyperslab_core::Result<f64> {
+        let bytes: Vec<u8> = bytes.iter().map(|v| *v as u8).collect();
+        let mut score = [0.0];
+        distances(&bytes, bytes.len(), &PreparedQuery::for_distance(self.distance, other), &mut score)?;
+        Ok(score[0])
+    }
+
+    /// Whether the distances of a column to one vector, which is the first argument or the second, are computed by
+    /// [`to_one`](Self::to_one).
+    fn is_of_column(&self, column: &DataType, one: &DataType, one_is: Side) -> bool {
+        let bytes = match (element_type(column), element_type(one)) {
+            (Some(column), Some(one)) => self.bytes_of(column, one),
+            _ => None,
+        };
+        !matches!(bytes, Some(Side::Second)) && (self.distance.is_symmetric() || one_is == Side::Second)
     }
 
     fn one_vector(&self, value: &ScalarValue) -> Result<Option<Vec<f64>>> {
@@ -131,6 +168,13 @@ impl DistanceFunction {
         let vectors = Vectors::try_new(&array)?;
         if vectors.is_null(0) { Ok(None) } else { vectors.to_f64(0).map(Some) }
     }
+}
+
+/// One of two arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    First,
+    Second,
 }
 
 /// Whether a function of two vectors is NULL because one of them is all zeros, which has no direction: so it is for the
@@ -177,6 +221,16 @@ impl ScalarUDFImpl for DistanceFunction {
         let [a, b] = take_function_args(self.name, arguments.args)?;
         let array = match (a, b) {
             (ColumnarValue::Array(a), ColumnarValue::Array(b)) => self.pairwise(&a, &b)?,
+            (ColumnarValue::Array(a), ColumnarValue::Scalar(b))
+                if !self.is_of_column(a.data_type(), &b.data_type(), Side::Second) =>
+            {
+                self.pairwise(&a, &b.to_array_of_size(rows)?)?
+            }
+            (ColumnarValue::Scalar(a), ColumnarValue::Array(b))
+                if !self.is_of_column(b.data_type(), &a.data_type(), Side::First) =>
+            {
+                self.pairwise(&a.to_array_of_size(rows)?, &b)?
+            }
             (ColumnarValue::Array(column), ColumnarValue::Scalar(one))
             | (ColumnarValue::Scalar(one), ColumnarValue::Array(column)) => match self.one_vector(&one)? {
                 Some(vector) => self.to_one(&column, &vector)?,

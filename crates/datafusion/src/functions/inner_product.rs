@@ -9,7 +9,13 @@ pub(super) static FUNCTIONS: &[DistanceDoc] = &[
     DistanceDoc {
         doc: FunctionDoc {
             name: "inner_product",
-            aliases: &["dot_product", "array_inner_product", "array_dot_product", "list_inner_product"],
+            aliases: &[
+                "dot_product",
+                "array_inner_product",
+                "array_dot_product",
+                "list_inner_product",
+                "list_dot_product",
+            ],
             kind: FunctionKind::Scalar,
             signature: "inner_product(a, b)",
             summary: "The inner product Σ aᵢbᵢ of two vectors of the same length.",
@@ -20,7 +26,12 @@ pub(super) static FUNCTIONS: &[DistanceDoc] = &[
     DistanceDoc {
         doc: FunctionDoc {
             name: "negative_inner_product",
-            aliases: &["array_negative_inner_product"],
+            aliases: &[
+                "array_negative_inner_product",
+                "array_negative_dot_product",
+                "list_negative_inner_product",
+                "list_negative_dot_product",
+            ],
             kind: FunctionKind::Scalar,
             signature: "negative_inner_product(a, b)",
             summary: "−Σ aᵢbᵢ, by which ORDER BY … LIMIT finds the largest products; the operator <#> is the same.",

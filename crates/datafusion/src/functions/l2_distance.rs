@@ -9,7 +9,7 @@ pub(super) static FUNCTIONS: &[DistanceDoc] = &[
     DistanceDoc {
         doc: FunctionDoc {
             name: "l2_distance",
-            aliases: &[],
+            aliases: &["euclidean_distance"],
             kind: FunctionKind::Scalar,
             signature: "l2_distance(a, b)",
             summary: "The Euclidean distance √Σ(aᵢ − bᵢ)² of two vectors of the same length; the operator <-> is the \

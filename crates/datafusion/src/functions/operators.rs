@@ -1,4 +1,4 @@
-//! pgvector's operators between vectors: `<->`, `<=>`, `<#>`.
+//! pgvector's operators between vectors: `<->`, `<=>`, `<#>`, `<+>`, `<~>`, `<%>`.
 
 use std::sync::Arc;
 
@@ -10,8 +10,14 @@ use super::{DistanceFunction, distance_functions, list_literal};
 use crate::vectors::{element_type, parse_vector};
 
 /// The operators and the functions that they are.
-const OPERATORS: [(&str, &str); 3] =
-    [("<->", "l2_distance"), ("<=>", "cosine_distance"), ("<#>", "negative_inner_product")];
+const OPERATORS: [(&str, &str); 6] = [
+    ("<->", "l2_distance"),
+    ("<=>", "cosine_distance"),
+    ("<#>", "negative_inner_product"),
+    ("<+>", "l1_distance"),
+    ("<~>", "hamming_distance"),
+    ("<%>", "jaccard_distance"),
+];
 
 /// Plans the operators where one side is a vector; elsewhere `<=>` keeps its meaning, IS NOT DISTINCT FROM.
 #[derive(Debug)]

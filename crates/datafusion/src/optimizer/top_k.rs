@@ -137,8 +137,8 @@ fn search(plan: &LogicalPlan, keys: Keys, k: usize) -> Result<Option<LogicalPlan
     let Expr::ScalarFunction(call) = &keys.distance else { return Ok(None) };
     let Some(function) = call.func.inner().downcast_ref::<DistanceFunction>() else { return Ok(None) };
     let (value, query) = match call.args.as_slice() {
-        // Every distance is symmetric.
-        [Expr::Column(value), query] | [query, Expr::Column(value)] => (value.clone(), query),
+        [Expr::Column(value), query] => (value.clone(), query),
+        [query, Expr::Column(value)] if function.distance().is_symmetric() => (value.clone(), query),
         _ => return Ok(None),
     };
     let Ok(index) = plan.schema().index_of_column(&value) else { return Ok(None) };

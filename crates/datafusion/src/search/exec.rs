@@ -57,6 +57,8 @@ pub(super) struct Parts {
     pub(super) k: Arc<dyn PhysicalExpr>,
     pub(super) order: Order,
     pub(super) output: Output,
+    /// Whether a query ranked by a metric may hold NaN and infinities.
+    pub(super) allow_nan: bool,
     pub(super) schema: SchemaRef,
 }
 

@@ -124,7 +124,7 @@ impl LateVectors {
             return ranking.offer(&Vectors::try_new(&taken)?, RowIds::Each(rows), best);
         };
         self.mapped.add(rows.len() * self.row_bytes());
-        each_number_type!(vectors.elements(), values => {
+        each_number_type!(vectors, values => {
             offer_rows(&values[elements], dim, start, rows, ranking, best)
         })
     }

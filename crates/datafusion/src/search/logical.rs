@@ -83,6 +83,8 @@ pub(crate) struct Search {
     pub(crate) k: Expr,
     pub(crate) order: Order,
     pub(crate) output: Output,
+    /// Whether a query ranked by a metric may hold NaN and infinities.
+    pub(crate) allow_nan: bool,
     pub(crate) columns: Vec<SearchColumn>,
     /// What the output is filtered by.
     pub(crate) conditions: Vec<Expr>,
@@ -133,13 +135,31 @@ impl Search {
         }
         let (fields, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
         let schema = Arc::new(DFSchema::new_with_metadata(fields, Default::default())?);
-        Ok(Self { input, query, value, late_value, row, k, order, output, columns, conditions: vec![], schema })
+        Ok(Self {
+            input,
+            query,
+            value,
+            late_value,
+            row,
+            k,
+            order,
+            output,
+            allow_nan: false,
+            columns,
+            conditions: vec![],
+            schema,
+        })
     }
 
     /// Whether all that comes out is found by `row`, so that ranking reads nothing but the vectors.
     pub(crate) fn is_fetched_by_row(&self) -> bool {
         self.row.as_ref().and_then(|row| origin(&self.input, row)).is_some()
             && self.columns.iter().all(|c| !matches!(c, SearchColumn::Input(c) if Some(c) != self.row.as_ref()))
+    }
+
+    /// The same search, of queries that may hold NaN and infinities or not.
+    pub(crate) fn with_allow_nan(self, allow_nan: bool) -> Self {
+        Self { allow_nan, ..self }
     }
 
     /// The node as a plan.

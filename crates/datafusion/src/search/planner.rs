@@ -65,6 +65,7 @@ impl ExtensionPlanner for SearchPlanner {
             k,
             order: search.order,
             output: search.output,
+            allow_nan: search.allow_nan,
             schema: Arc::clone(node.schema().inner()),
         }));
         for condition in &search.conditions {

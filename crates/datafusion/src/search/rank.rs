@@ -62,9 +62,10 @@ impl Ranking {
     fn metric(&self) -> Option<Metric> {
         match self.order {
             Order::Metric(metric) => Some(metric),
-            // These two are never NULL, and an ascending NaN is last.
-            Order::Sql { distance: Distance::L2, descending: false, .. } => Some(Metric::L2),
-            Order::Sql { distance: Distance::L2sq, descending: false, .. } => Some(Metric::L2sq),
+            // The cosine may be NULL; of the others NaN is last where smaller is better.
+            Order::Sql { distance, descending: false, .. } if distance != Distance::CosineDistance => {
+                Metric::ALL.into_iter().find(|m| m.distance() == distance && !m.larger_is_better())
+            }
             Order::Sql { .. } => None,
         }
     }
@@ -82,7 +83,7 @@ impl Ranking {
             };
             let dim = vectors.range(run.start).len();
             let elements = vectors.range(run.start).start..vectors.range(run.end - 1).end;
-            each_number_type!(vectors.elements(), values => self.offer_run(&values[elements], dim, ids, best))?;
+            each_number_type!(*vectors, values => self.offer_run(&values[elements], dim, ids, best))?;
         }
         Ok(())
     }

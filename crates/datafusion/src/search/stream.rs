@@ -132,6 +132,9 @@ impl Run {
             return Ok(false);
         }
         let prepare = |v: &Vec<f64>| match self.parts.order {
+            Order::Metric(metric) if self.parts.allow_nan => {
+                PreparedQuery::allowing_nan(metric, v).map_err(to_datafusion)
+            }
             Order::Metric(metric) => PreparedQuery::new(metric, v).map_err(to_datafusion),
             Order::Sql { distance, .. } => Ok(PreparedQuery::for_distance(distance, v)),
         };

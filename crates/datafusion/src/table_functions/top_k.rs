@@ -5,6 +5,7 @@ use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit};
 use datafusion::sql::sqlparser::ast;
+use hyperslab_core::DType;
 use hyperslab_vector::Metric;
 
 use super::call::{literal, literal_text};
@@ -22,11 +23,12 @@ pub(super) static TOP_K: TableFunction = TableFunction {
         aliases: &["vector_search"],
         kind: FunctionKind::Table,
         signature: "top_k(array, query, k => 10, metric => 'cosine', field => 'value', filter => condition, \
-                    queries => (SELECT row, value …))",
+                    queries => (SELECT row, value …), allow_nan => false)",
         summary: "The k rows nearest to a query vector: rank, row, score, then the array's fields. The query is a \
                   vector, a parameter, or a subquery of one row; another array's name, or queries => (SELECT row, \
-                  value …), asks many at once: query_row comes first. Metrics: cosine, l2, l2sq, dot. The filter is \
-                  applied before ranking, a WHERE around the function after it.",
+                  value …), asks many at once: query_row comes first. Metrics: cosine, cosine_similarity, l2, \
+                  l2sq, l1, dot, hamming, jaccard, jaccard_similarity, kl, js. The filter is applied before ranking, \
+                  a WHERE around the function after it. A query with NaN or infinities is refused unless allow_nan.",
         example: "SELECT rank, row, round(score, 3) AS score FROM top_k('examples/data/packages.npy', \
                   (SELECT value FROM 'examples/data/packages.npy' WHERE row = 7), 5, metric => 'cosine') ORDER BY rank",
     },
@@ -39,6 +41,7 @@ pub(super) static TOP_K: TableFunction = TableFunction {
         Parameter::named("field"),
         Parameter::named("filter"),
         Parameter::named("queries"),
+        Parameter::named("allow_nan"),
     ],
     plan,
 };
@@ -49,6 +52,13 @@ fn plan(call: &mut Call<'_>) -> Result<LogicalPlan> {
     let metric = match call.text("metric")? {
         Some(name) => name.parse().map_err(to_datafusion)?,
         None => Metric::Cosine,
+    };
+    let allow_nan = match call.argument("allow_nan") {
+        Some(value) => match literal(&call.constant(value.clone())?) {
+            Some(ScalarValue::Boolean(Some(allow))) => allow,
+            _ => return call.misused(&format!("allow_nan must be true or false, not {value}")),
+        },
+        None => false,
     };
     let k = match call.argument("k") {
         Some(k) => call.constant(k)?,
@@ -61,7 +71,11 @@ fn plan(call: &mut Call<'_>) -> Result<LogicalPlan> {
     if let Some(filter) = call.argument("filter") {
         input = filtered(call, input, filter)?;
     }
-    let dim = fixed_len(input.schema().qualified_field_from_column(&value)?.1.data_type());
+    let vectors = input.schema().qualified_field_from_column(&value)?.1.data_type();
+    if element_type(vectors) == Some(&DataType::Boolean) {
+        metric.check_dtype(DType::Bool).map_err(to_datafusion)?;
+    }
+    let dim = fixed_len(vectors);
     let wanted = Wanted { array: &array.name, field: &value.name, dim };
     let (query, output) = match (call.argument("query"), call.argument("queries")) {
         (Some(query), None) => match call.table(&query)? {
@@ -76,7 +90,8 @@ fn plan(call: &mut Call<'_>) -> Result<LogicalPlan> {
         (Some(_), Some(_)) => return call.misused("give either query or queries"),
         (None, None) => return call.misused("the argument query is missing"),
     };
-    Ok(Search::try_new(input, query, value, k, Order::Metric(metric), output)?.into_plan())
+    let search = Search::try_new(input, query, value, k, Order::Metric(metric), output)?;
+    Ok(search.with_allow_nan(allow_nan).into_plan())
 }
 
 fn is_subquery(expr: &ast::Expr) -> bool {

@@ -16,10 +16,12 @@ const SETUP: &str = "
     CREATE TABLE ties AS SELECT [CAST(value % 4 AS REAL), 0]::FLOAT[2] AS v FROM generate_series(0, 99);
     CREATE TABLE odd (v DOUBLE[2]);
     INSERT INTO odd VALUES ([1, 1]), (['NaN'::DOUBLE, 0]), ([0, 0]), ([-1, 2]), (['NaN'::DOUBLE, 3]), ([0, 0]), ([3, 3]);
-    CREATE TABLE bytes AS SELECT [value % 7, value % 11]::TINYINT UNSIGNED[2] AS v FROM generate_series(0, 99)";
+    CREATE TABLE bytes AS SELECT [value % 7, value % 11]::TINYINT UNSIGNED[2] AS v FROM generate_series(0, 99);
+    CREATE TABLE bools AS SELECT [value % 2 = 0, value % 3 = 0, value % 5 = 0]::BOOLEAN[3] AS v
+        FROM generate_series(0, 29)";
 
 /// Shapes that become a search.
-const SEARCHED: [&str; 24] = [
+const SEARCHED: [&str; 34] = [
     "SELECT row FROM t ORDER BY l2_distance(v, [1, 2]), row LIMIT 5",
     "SELECT row, label, v FROM t ORDER BY l2_distance(v, [1, 2]) LIMIT 5",
     "SELECT * FROM t ORDER BY v <-> '[1, 2]' LIMIT 5",
@@ -45,10 +47,22 @@ const SEARCHED: [&str; 24] = [
     "SELECT row, v FROM odd ORDER BY inner_product(v, [1, 1]) DESC, row LIMIT 3",
     "SELECT row, v FROM odd ORDER BY cosine_distance(v, [1, 1]), row LIMIT 6",
     "SELECT row FROM bytes ORDER BY l2_distance(v, [0.5, 9.25]), row LIMIT 6",
+    "SELECT row FROM t ORDER BY v <+> [1, 2] LIMIT 5",
+    "SELECT row FROM odd ORDER BY l1_distance([1, 1], v) DESC, row LIMIT 4",
+    "SELECT row, v <~> [3, 5] AS d FROM bytes ORDER BY d, row LIMIT 12",
+    "SELECT row FROM ties ORDER BY hamming_distance(v, [1, 0]) DESC, row LIMIT 80",
+    "SELECT row FROM bytes ORDER BY v <%> [3, 5], row LIMIT 12",
+    "SELECT row FROM bytes ORDER BY jaccard_similarity(v, [3, 5]) DESC, row LIMIT 12",
+    "SELECT row FROM odd ORDER BY jaccard_distance(v, [1, 1]), row LIMIT 6",
+    "SELECT row FROM odd ORDER BY kl_divergence(v, [1, 3]), row LIMIT 7",
+    "SELECT row FROM bytes ORDER BY js_distance([1, 3], v), row LIMIT 7",
+    "SELECT row FROM bools WHERE row > 3 ORDER BY v <~> [true, false, true], row LIMIT 7",
 ];
 
 /// Shapes that must stay as they are.
-const PLAIN: [&str; 13] = [
+const PLAIN: [&str; 14] = [
+    // The only distance that is not symmetric.
+    "SELECT row FROM bytes ORDER BY kl_divergence([1, 3], v), row LIMIT 7",
     "SELECT row FROM t ORDER BY l2_distance(v, [1, 2])",
     "SELECT row FROM t ORDER BY l2_distance(v, [1, 2]), label, row LIMIT 5",
     "SELECT row FROM t ORDER BY l2_distance(v, [1, 2]), row DESC LIMIT 5",
