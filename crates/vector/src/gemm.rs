@@ -16,7 +16,7 @@ use crate::screen::Test;
 const LINE: usize = 64;
 
 /// Elements of each row that are multiplied between two prefetches.
-const STEP: usize = 4;
+const STEP: usize = 8;
 
 /// The fewest rows of a block, for any instruction set.
 pub(crate) const MIN_ROWS: usize = 12;
@@ -126,7 +126,7 @@ impl Screening<'_> {
         let (count, vectors) = (self.norms.len(), self.panels.vectors());
         assert!(count >= ROWS && self.rows.len() == count * self.panels.dim && self.half_squares.len() == count);
         assert!(self.masks.len() == count * vectors);
-        let steps = count.div_ceil(ROWS) * vectors.div_ceil(VECTORS) * (self.panels.dim / STEP).max(1);
+        let steps = count.div_ceil(ROWS) * vectors.div_ceil(VECTORS) * self.panels.dim.div_ceil(STEP);
         let mut prefetch = Prefetch {
             at: self.next.start,
             end: self.next.end,
@@ -152,7 +152,8 @@ impl Screening<'_> {
 
     /// Screens `ROWS` rows with `VECTORS` vectors of queries.
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "as in `multiply`")]
+    #[expect(unsafe_code, reason = "see `Cursor::step`")]
+    #[expect(clippy::needless_range_loop, reason = "as in `Cursor::step`")]
     fn block<I: Isa, const ROWS: usize, const VECTORS: usize>(
         &mut self,
         row: usize,
@@ -163,15 +164,16 @@ impl Screening<'_> {
         let rows = &self.rows[row * dim..][..ROWS * dim];
         let panel = &self.panels.packed[vector * dim..][..VECTORS * dim];
         let mut sums = [[I::single_zero(); VECTORS]; ROWS];
+        let mut cursor = Cursor::<VECTORS>::new(rows, panel, dim);
         let mut k = 0;
-        while k + STEP <= dim {
-            prefetch.step::<I>();
-            multiply::<I, ROWS, VECTORS, STEP>(rows, panel, dim, k, &mut sums);
-            k += STEP;
-        }
         while k < dim {
-            multiply::<I, ROWS, VECTORS, 1>(rows, panel, dim, k, &mut sums);
-            k += 1;
+            prefetch.step::<I>();
+            let end = dim.min(k + STEP);
+            while k < end {
+                // SAFETY: `dim` times in all, and the slices above have these lengths.
+                unsafe { cursor.step::<I, ROWS>(&mut sums) };
+                k += 1;
+            }
         }
         for v in 0..VECTORS {
             let tests = &self.panels.tests[vector + v];
@@ -188,30 +190,47 @@ impl Screening<'_> {
     }
 }
 
-/// Adds the products of elements `k..k + STEPS` to the sums.
-#[inline(always)]
-#[expect(unsafe_code, reason = "a bounds check for each element of each row")]
-#[expect(clippy::needless_range_loop, reason = "loops over indices are unrolled, and the sums stay in registers")]
-fn multiply<I: Isa, const ROWS: usize, const VECTORS: usize, const STEPS: usize>(
-    rows: &[f32],
-    panel: &[SingleLanes],
+/// Where the elements are that are multiplied next: rows in thirds, so that few addresses are kept, and vectors of
+/// queries.
+struct Cursor<const VECTORS: usize> {
+    thirds: [*const f32; MIN_ROWS / 3],
     dim: usize,
-    k: usize,
-    sums: &mut [[I::Single; VECTORS]; ROWS],
-) {
-    debug_assert!(k + STEPS <= dim && rows.len() == ROWS * dim && panel.len() == VECTORS * dim);
-    for step in 0..STEPS {
+    queries: [*const SingleLanes; VECTORS],
+}
+
+impl<const VECTORS: usize> Cursor<VECTORS> {
+    #[inline(always)]
+    fn new(rows: &[f32], panel: &[SingleLanes], dim: usize) -> Self {
+        let mut thirds = [rows.as_ptr(); MIN_ROWS / 3];
+        thirds.iter_mut().enumerate().for_each(|(t, third)| *third = third.wrapping_add(3 * t * dim));
+        let mut queries = [panel.as_ptr(); VECTORS];
+        queries.iter_mut().enumerate().for_each(|(v, query)| *query = query.wrapping_add(v * dim));
+        Self { thirds, dim, queries }
+    }
+
+    /// Adds the products of the next element of each of `ROWS` rows to the sums.
+    ///
+    /// # Safety
+    /// Called at most `dim` times, with `ROWS` × `dim` elements of rows and `VECTORS` × `dim` vectors of queries.
+    #[inline(always)]
+    #[expect(unsafe_code, reason = "a bounds check for each element of each row")]
+    #[expect(clippy::needless_range_loop, reason = "loops over indices are unrolled, and the sums stay in registers")]
+    unsafe fn step<I: Isa, const ROWS: usize>(&mut self, sums: &mut [[I::Single; VECTORS]; ROWS]) {
         let mut queries = [I::single_zero(); VECTORS];
         for v in 0..VECTORS {
-            // SAFETY: v < VECTORS and k + step < dim, and there are VECTORS × dim of them.
-            queries[v] = I::single_load(unsafe { panel.get_unchecked(v * dim + k + step) });
+            // SAFETY: the caller's.
+            queries[v] = I::single_load(unsafe { &*self.queries[v] });
+            self.queries[v] = self.queries[v].wrapping_add(1);
         }
         for r in 0..ROWS {
-            // SAFETY: r < ROWS and k + step < dim, and there are ROWS × dim elements.
-            let value = I::single_splat(unsafe { *rows.get_unchecked(r * dim + k + step) });
+            // SAFETY: as above; row r is row r % 3 of its third.
+            let value = I::single_splat(unsafe { *self.thirds[r / 3].wrapping_add(r % 3 * self.dim) });
             for v in 0..VECTORS {
                 sums[r][v] = I::single_mul_add(value, queries[v], sums[r][v]);
             }
+        }
+        for t in 0..ROWS / 3 {
+            self.thirds[t] = self.thirds[t].wrapping_add(1);
         }
     }
 }
