@@ -17,6 +17,7 @@ use hyperslab_store::Store;
 use crate::catalog::StoreCatalog;
 use crate::files::{ArrayFormatFactory, FileTableFactory, SINKS, file_catalog};
 use crate::optimizer::dml::ArrayDml;
+use crate::optimizer::null_in::NullIn;
 use crate::optimizer::pin::PinSnapshot;
 use crate::optimizer::row_join::RowJoin;
 use crate::optimizer::top_k::OrderByDistance;
@@ -60,7 +61,8 @@ pub fn register(context: &SessionContext, store: &Store, catalog: &str) -> Resul
 }
 
 /// The order matters: literals become values before anything looks at them; changes become our nodes before analysis pins
-/// what they see; rows are joined before the planner adds exchanges; row order is restored after it did.
+/// what they see; the NULLs of IN are spelled out before anything is simplified; rows are joined before the planner adds
+/// exchanges; row order is restored after it did.
 pub(super) fn extend(mut builder: SessionStateBuilder, catalog: &StoreCatalog) -> SessionStateBuilder {
     builder.type_planner().get_or_insert_with(|| Arc::new(HyperslabTypes));
     let formats = builder.file_formats().get_or_insert_default();
@@ -72,6 +74,7 @@ pub(super) fn extend(mut builder: SessionStateBuilder, catalog: &StoreCatalog) -
     if let Some(catalogs) = builder.catalog_list().clone() {
         builder.relation_planners().get_or_insert_default().insert(0, relation::planner(catalogs));
     }
+    builder.optimizer().get_or_insert_default().rules.insert(0, Arc::new(NullIn));
     RowJoin::insert_into(&mut builder.physical_optimizers().get_or_insert_default().rules);
     builder
         .with_analyzer_rule(Arc::new(ArrayDml))
