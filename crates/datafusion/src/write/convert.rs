@@ -10,7 +10,7 @@ use datafusion::arrow::array::{
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::kernels::cmp::not_distinct;
 use datafusion::arrow::compute::{CastOptions, cast, cast_with_options, take};
-use datafusion::arrow::datatypes::{DataType, Field, Float16Type, Float32Type, Float64Type};
+use datafusion::arrow::datatypes::{DataType, Field, Float16Type, Float32Type, Float64Type, TimeUnit};
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::common::{Result, exec_datafusion_err, exec_err, plan_err};
 use hyperslab_core::{DType, FieldSpec, arrow};
@@ -48,10 +48,10 @@ pub(crate) fn check_type(field: &FieldSpec, data_type: &DataType) -> Result<()> 
     if fits || *leaf == target {
         return Ok(());
     }
-    let hint = if is_text {
-        format!("; cast the text, for example with CAST(... AS {})", sql_name(field.dtype()))
-    } else {
-        String::new()
+    let hint = match field.dtype() {
+        _ if is_text => format!("; cast the text, for example with CAST(... AS {})", sql_name(field.dtype())),
+        DType::Timedelta64(_) => String::new(),
+        dtype => format!("; cast it, for example with CAST(... AS {})", sql_name(dtype)),
     };
     plan_err!("field {:?} holds {}, which {data_type} cannot become{hint}", field.name(), shown(field))
 }
@@ -272,6 +272,7 @@ impl Place<'_> {
     fn elements(&self, values: &ArrayRef, per_row: usize) -> Result<ArrayRef> {
         let target = component_type(self.field.dtype());
         if *values.data_type() == target {
+            self.fits(values, too_large(self.field.dtype(), values), per_row)?;
             return Ok(Arc::clone(values));
         }
         if values.is_empty() {
@@ -287,17 +288,45 @@ impl Place<'_> {
         let out = cast_with_options(values, &target, &options).map_err(|e| {
             exec_datafusion_err!("field {:?} cannot take {}: {e}", self.field.name(), values.data_type())
         })?;
-        let lost = lost(values, &out)?;
-        if let Some(i) = lost {
-            return exec_err!(
+        let lost = lost(values, &out)?.or_else(|| too_large(self.field.dtype(), &out));
+        self.fits(values, lost, per_row)?;
+        Ok(out)
+    }
+
+    /// Refuses what was lost.
+    fn fits(&self, values: &ArrayRef, lost: Option<usize>, per_row: usize) -> Result<()> {
+        match lost {
+            None => Ok(()),
+            Some(i) => exec_err!(
                 "{}: the value {} does not fit {}",
                 self.row(i / per_row.max(1)),
                 array_value_to_string(values, i).unwrap_or_default(),
                 self.field.dtype()
-            );
+            ),
         }
-        Ok(out)
     }
+}
+
+/// The first finite value that is infinite in a field of a narrower type than Arrow's.
+fn too_large(dtype: DType, values: &ArrayRef) -> Option<usize> {
+    let floats = values.as_primitive_opt::<Float32Type>().filter(|_| dtype == DType::Bfloat16)?;
+    floats.values().iter().position(|&x| x.is_finite() && half::bf16::from_f32(x).is_infinite())
+}
+
+/// The first text of a time with more digits than a unit keeps.
+fn cut(from: &ArrayRef, unit: TimeUnit) -> Result<Option<usize>> {
+    let kept = match unit {
+        TimeUnit::Second => 0,
+        TimeUnit::Millisecond => 3,
+        TimeUnit::Microsecond => 6,
+        TimeUnit::Nanosecond => 9,
+    };
+    let texts = cast(from, &DataType::Utf8View)?;
+    let is_cut = |text: Option<&str>| {
+        let fraction = text.and_then(|t| t.split_once('.')).map_or("", |(_, fraction)| fraction);
+        fraction.bytes().take_while(u8::is_ascii_digit).skip(kept).any(|digit| digit != b'0')
+    };
+    Ok(texts.as_string_view().iter().position(is_cut))
 }
 
 /// The first element that the cast changed, beyond rounding to a float from a float, decimal or text.
@@ -312,7 +341,10 @@ fn lost(from: &ArrayRef, to: &ArrayRef) -> Result<Option<usize>> {
         return Ok(overflowed(from, to));
     }
     if matches!(from.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
-        return Ok(None);
+        return match to.data_type() {
+            DataType::Timestamp(unit, _) => cut(from, *unit),
+            _ => Ok(None),
+        };
     }
     let back = cast_with_options(to, from.data_type(), &CastOptions { safe: true, ..CastOptions::default() })?;
     let same: BooleanArray = not_distinct(&back, from)?;
