@@ -266,3 +266,40 @@ fn a_reader_that_leaves_early_is_no_error() {
     let code = output.status.code();
     assert!(code.is_none() || code == Some(0), "{:?}", output.status);
 }
+
+#[cfg(unix)]
+#[test]
+fn a_limit_on_the_size_of_files_is_an_error_and_harms_nothing() {
+    let folder = workplace();
+    let at = folder.path();
+    ok(at, &["s.slab", "-c", "CREATE TABLE t AS SELECT 1 AS x"]);
+    // In units of 512 or 1024 bytes.
+    let limited = ["-c", "ulimit -f 100; exec \"$@\"", "sh", hyperslab_binary().to_str().unwrap(), "s.slab", "-c"]
+        .map(str::to_owned);
+    for sql in
+        ["INSERT INTO t SELECT * FROM generate_series(1, 100000)", "COPY 'examples/data/packages.npy' TO 'x.npy'"]
+    {
+        let run: Run = Command::new("sh").current_dir(at).args(&limited).arg(sql).output().unwrap().into();
+        assert_eq!(run.code, 1, "{sql}: {run:?}");
+        assert!(run.err.contains("File too large"), "{sql}: {run:?}");
+    }
+    assert_eq!(ok(at, &["s.slab", "--format", "csv", "-c", "SELECT x FROM t"]), "x\n1\n");
+    let checked = ok(at, &["check", "s.slab"]);
+    assert!(checked.contains("0 errors, 0 warnings"), "{checked}");
+    assert!(!at.join("x.npy").exists());
+}
+
+#[test]
+fn check_finds_directories_that_moved() {
+    let folder = workplace();
+    let at = folder.path();
+    let fill = "CREATE TABLE t (x INT); INSERT INTO t VALUES (1); INSERT INTO t VALUES (2); INSERT INTO t VALUES (3)";
+    ok(at, &["s.slab", "--dir", "far", "-c", fill]);
+    std::fs::rename(at.join("far"), at.join("away")).unwrap();
+    let lost = run(at, &["check", "s.slab"]);
+    assert_eq!(lost.code, 1, "{lost:?}");
+    assert!(lost.out.contains("--dir"), "{lost:?}");
+    let found = ok(at, &["check", "--dir", "away", "s.slab"]);
+    assert!(found.contains("0 errors, 0 warnings, 0 notes"), "{found}");
+    ok(at, &["s.slab", "--dir", "away", "--format", "csv", "-c", "CHECK"]);
+}

@@ -115,6 +115,10 @@ pub(crate) struct CheckArgs {
     /// version. Nothing is removed
     #[arg(long)]
     pub(crate) repair: bool,
+
+    /// Where the store's further directories are now, in the same order, if they were moved. May be given several times
+    #[arg(long = "dir", value_name = "PATH")]
+    pub(crate) dirs: Vec<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

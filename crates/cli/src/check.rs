@@ -11,7 +11,8 @@ use crate::run::report;
 
 /// Checks the store, prints what was found, and gives the exit status.
 pub(crate) fn run(args: &CheckArgs) -> ExitCode {
-    let options = CheckOptions { quick: args.quick, repair: args.repair, ..CheckOptions::default() };
+    let (quick, repair, dirs) = (args.quick, args.repair, args.dirs.clone());
+    let options = CheckOptions { quick, repair, dirs, ..CheckOptions::default() };
     let findings = match check(&args.store, &options) {
         Ok(findings) => findings,
         Err(e) => {
@@ -36,7 +37,10 @@ fn print(findings: &[Finding]) -> io::Result<()> {
         writeln!(out, "    {}", finding.advice)?;
     }
     let count = |severity| findings.iter().filter(|f| f.severity == severity).count();
-    let (errors, warnings, notes) = (count(Severity::Error), count(Severity::Warning), count(Severity::Note));
-    writeln!(out, "{errors} errors, {warnings} warnings, {notes} notes")?;
+    let counts = [Severity::Error, Severity::Warning, Severity::Note].map(|severity| match count(severity) {
+        1 => format!("1 {}", severity.as_str()),
+        n => format!("{n} {}s", severity.as_str()),
+    });
+    writeln!(out, "{}", counts.join(", "))?;
     out.flush()
 }

@@ -43,10 +43,26 @@ fn main() -> ExitCode {
             return FAILED.into();
         }
     };
+    ignore_file_size_signal(&runtime);
     let code = start(options, &runtime);
     // A statement that was left to itself does not hold up the end.
     runtime.shutdown_background();
     code
+}
+
+/// A write beyond the limit on the size of files (`ulimit -f`) then fails, and is reported, instead of ending the
+/// process.
+fn ignore_file_size_signal(runtime: &tokio::runtime::Runtime) {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        const SIGXFSZ: i32 = 25; // on Linux and macOS alike
+        let _entered = runtime.enter();
+        // Once registered, the signal is tokio's for good; where it cannot be, it ends the process as before.
+        drop(signal(SignalKind::from_raw(SIGXFSZ)));
+    }
+    #[cfg(not(unix))]
+    let _ = runtime;
 }
 
 fn start(options: Options, runtime: &tokio::runtime::Runtime) -> ExitCode {

@@ -190,8 +190,9 @@ impl std::fmt::Display for FieldSpec {
 /// `Invalid`, naming the name.
 pub fn check_name(what: &str, name: &str) -> Result<()> {
     if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
+        let a = if what.starts_with('a') { "an" } else { "a" };
         return Err(Error::invalid(format!(
-            "{name:?} cannot be the name of a {what}: 1 to 255 bytes without control characters"
+            "{name:?} cannot be the name of {a} {what}: 1 to 255 bytes without control characters"
         )));
     }
     if what == "field" && name == "row" {

@@ -71,8 +71,8 @@ impl HyperslabRelations {
             return plan_err!("{name} {clause}: only arrays of a store have versions");
         };
         let store = catalog.store();
-        let snapshot =
-            version.snapshot(store, |expr| version::constant(context.sql_to_expr(expr, &DFSchema::empty())?))?;
+        let value = |expr| version::constant(context.sql_to_expr(expr, &DFSchema::empty())?);
+        let snapshot = version.snapshot(store, catalog.snapshot()?.as_ref(), value)?;
         let array = ArrayName::new(resolved.schema.as_ref(), resolved.table.as_ref());
         if !snapshot.contains(&array) {
             if catalog.store_schema(&resolved.schema).session_table(&resolved.table).is_some() {

@@ -211,7 +211,7 @@ impl Frame {
 
     /// A version that the statement names.
     pub(crate) fn version(&self, version: &VersionRef) -> Result<Arc<Snapshot>> {
-        version.snapshot(&self.store, |expr| {
+        version.snapshot(&self.store, &self.snapshot, |expr| {
             version::constant(self.state.create_logical_expr(&expr.to_string(), &DFSchema::empty())?)
         })
     }

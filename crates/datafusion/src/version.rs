@@ -83,18 +83,19 @@ impl VersionRef {
         }
     }
 
-    /// The version itself. `value` works out a constant expression.
+    /// The version itself, for a statement that sees `seen` of the store. `value` works out a constant expression.
     ///
     /// # Errors
     /// A version that is not there yet or has expired; a tag that is not there; a time that cannot be worked out.
     pub(crate) fn snapshot(
         &self,
         store: &Store,
+        seen: &Snapshot,
         value: impl FnOnce(ast::Expr) -> Result<Option<ScalarValue>>,
     ) -> Result<Arc<Snapshot>> {
         let found = match self {
             Self::Version(version) => store.at(*version),
-            Self::Tag(tag) => store.at_tag(tag),
+            Self::Tag(tag) => store.at(tagged(store, seen, tag)?),
             Self::Time(expr) => {
                 let micros = micros(expr, value)?;
                 let Ok(since) = u64::try_from(micros) else {
@@ -105,6 +106,18 @@ impl VersionRef {
         };
         found.map_err(to_datafusion)
     }
+}
+
+/// The version of a tag, as a statement sees the tags: those of its transaction.
+///
+/// # Errors
+/// A tag that is not there.
+pub(crate) fn tagged(store: &Store, seen: &Snapshot, tag: &str) -> Result<u64> {
+    if let Some(version) = seen.tags().get(tag) {
+        return Ok(*version);
+    }
+    store.at_tag(tag).map_err(to_datafusion)?;
+    plan_err!("there is no tag {tag:?} in what this transaction sees")
 }
 
 const FORMS: &str = "write VERSION AS OF 3, TIMESTAMP AS OF '2026-01-31 12:00:00', AT (VERSION => 3), \

@@ -129,8 +129,13 @@ fn fill(field: &hyperslab_core::FieldSpec, value: &SqlExpr) -> Result<Fill> {
         },
     };
     let element = hyperslab_core::FieldSpec::new(field.name(), field.dtype(), vec![]).map_err(to_datafusion)?;
-    let column =
-        convert(&element, &scalar.to_array()?, Rows::Input(0)).map_err(|e| refused().context(e.to_string()))?;
+    let column = convert(&element, &scalar.to_array()?, Rows::Input(0)).map_err(|_| match scalar {
+        ScalarValue::Int64(_) | ScalarValue::UInt64(_) | ScalarValue::Float64(_) if field.dtype().is_real() => {
+            let (name, dtype) = (field.name(), field.dtype());
+            plan_datafusion_err!("column {name:?}: DEFAULT {text} is out of the range of {dtype}, or no value of it")
+        }
+        _ => refused(),
+    })?;
     let parts = arrow::parts(&element, column.as_ref(), 0).map_err(to_datafusion)?;
     Ok(Fill::from_bytes(parts.values.to_vec()))
 }

@@ -10,9 +10,10 @@ use datafusion::logical_expr::planner::RelationPlannerContext;
 use datafusion::logical_expr::{Expr, Limit, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArgOperator, TableFactor, Value};
 use futures::FutureExt;
-use hyperslab_store::{ArrayName, Store};
+use hyperslab_store::ArrayName;
 
 use super::TableFunction;
+use crate::catalog::StoreCatalog;
 use crate::files::{open_table, store_catalog};
 use crate::table::ArrayTable;
 
@@ -252,13 +253,13 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// The store of the default catalog, or else the only one that there is.
-    pub(crate) fn store(&self) -> Result<Store> {
-        let of = |name: &str| self.catalogs.catalog(name).as_deref().and_then(store_catalog).map(|c| c.store().clone());
+    /// The store, as the statement sees it, of the default catalog, or else the only one that there is.
+    pub(crate) fn store(&self) -> Result<StoreCatalog> {
+        let of = |name: &str| self.catalogs.catalog(name).as_deref().and_then(store_catalog).cloned();
         if let Some(store) = of(&self.context.context_provider().options().catalog.default_catalog) {
             return Ok(store);
         }
-        let stores: Vec<Store> = self.catalogs.catalog_names().iter().filter_map(|name| of(name)).collect();
+        let stores: Vec<StoreCatalog> = self.catalogs.catalog_names().iter().filter_map(|name| of(name)).collect();
         match stores.as_slice() {
             [store] => Ok(store.clone()),
             stores => plan_err!("{}: {} stores are registered, and none is the default", self.name(), stores.len()),
@@ -266,7 +267,7 @@ impl<'a> Call<'a> {
     }
 
     /// The store and the name of an array that need not be there (any more).
-    pub(crate) fn array_name(&mut self, name: &str) -> Result<(Store, ArrayName)> {
+    pub(crate) fn array_name(&mut self, name: &str) -> Result<(StoreCatalog, ArrayName)> {
         let reference = match self.argument(name) {
             Some(ast::Expr::Identifier(ident)) => self.context.object_name_to_table_reference(vec![ident].into())?,
             Some(ast::Expr::CompoundIdentifier(idents)) => {
@@ -284,7 +285,7 @@ impl<'a> Call<'a> {
         };
         let (catalog, schema, table) = self.resolve(&reference);
         match self.catalogs.catalog(&catalog).as_deref().and_then(store_catalog) {
-            Some(catalog) => Ok((catalog.store().clone(), ArrayName::new(schema, table))),
+            Some(catalog) => Ok((catalog.clone(), ArrayName::new(schema, table))),
             None => plan_err!("{}: {reference} is no array of a store", self.name()),
         }
     }

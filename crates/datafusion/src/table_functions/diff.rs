@@ -18,12 +18,14 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use futures::stream;
 use hyperslab_core::{ArraySource, FieldSpec, arrow};
-use hyperslab_store::{Array, Diff, RowChange, Store};
+use hyperslab_store::{Array, Diff, RowChange};
 
 use super::call::literal;
 use super::{Call, Parameter, TableFunction};
+use crate::catalog::StoreCatalog;
 use crate::error::to_datafusion;
 use crate::functions::{FunctionDoc, FunctionKind};
+use crate::version::tagged;
 
 /// Rows of a batch, and about how many bytes of values, of both sides together.
 const BATCH: (usize, usize) = (8192, 8 << 20);
@@ -45,12 +47,13 @@ pub(super) static DIFF: TableFunction = TableFunction {
 };
 
 fn plan(call: &mut Call<'_>) -> Result<LogicalPlan> {
-    let (store, name) = call.array_name("array")?;
-    let from = match version(call, &store, "from")? {
+    let (catalog, name) = call.array_name("array")?;
+    let store = catalog.store();
+    let from = match version(call, &catalog, "from")? {
         Some(from) => from,
         None => return call.misused("the argument from is missing"),
     };
-    let to = match version(call, &store, "to")? {
+    let to = match version(call, &catalog, "to")? {
         Some(to) => to,
         None => store.snapshot().map_err(to_datafusion)?.version(),
     };
@@ -61,13 +64,13 @@ fn plan(call: &mut Call<'_>) -> Result<LogicalPlan> {
 }
 
 /// A version given by its number or its tag.
-fn version(call: &mut Call<'_>, store: &Store, name: &str) -> Result<Option<u64>> {
+fn version(call: &mut Call<'_>, catalog: &StoreCatalog, name: &str) -> Result<Option<u64>> {
     let Some(expr) = call.argument(name) else { return Ok(None) };
     let value = literal(&call.constant(expr.clone())?);
     match value {
         Some(ScalarValue::Int64(Some(version))) if version >= 0 => Ok(u64::try_from(version).ok()),
         Some(ScalarValue::Utf8(Some(tag)) | ScalarValue::Utf8View(Some(tag)) | ScalarValue::LargeUtf8(Some(tag))) => {
-            Ok(Some(store.at_tag(&tag).map_err(to_datafusion)?.version()))
+            tagged(catalog.store(), catalog.snapshot()?.as_ref(), &tag).map(Some)
         }
         _ => call.misused(&format!("{name} is a version's number or a tag, not {expr}")),
     }

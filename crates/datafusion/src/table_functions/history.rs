@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use datafusion::arrow::array::{ArrayRef, BooleanArray, StringArray, TimestampMicrosecondArray};
-use datafusion::common::Result;
+use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::LogicalPlan;
+use hyperslab_core::ErrorKind;
 use hyperslab_store::{ChangeInfo, Durability, VersionInfo};
 
 use super::arrays::{numbers, table, text};
@@ -56,9 +57,17 @@ pub(super) static TAGS: TableFunction = TableFunction {
 };
 
 fn history(call: &mut Call<'_>) -> Result<LogicalPlan> {
-    let (store, name) = call.array_name("array")?;
+    let (catalog, name) = call.array_name("array")?;
+    let store = catalog.store();
     let newest = store.snapshot().map_err(to_datafusion)?.version();
-    let versions = store.history(&name).map_err(to_datafusion)?;
+    let versions = match store.history(&name) {
+        Err(e) if e.kind() == ErrorKind::NotFound && catalog.snapshot()?.contains(&name) => {
+            return plan_err!(
+                "history: {name} is not committed yet: this transaction made it, or gave it that name; COMMIT first"
+            );
+        }
+        versions => versions.map_err(to_datafusion)?,
+    };
     let rows: Vec<(&VersionInfo, &ChangeInfo)> =
         versions.iter().flat_map(|v| v.changes.iter().map(move |c| (v, c))).collect();
     let columns: [(&str, ArrayRef); 7] = [
@@ -74,7 +83,8 @@ fn history(call: &mut Call<'_>) -> Result<LogicalPlan> {
 }
 
 fn versions(call: &mut Call<'_>) -> Result<LogicalPlan> {
-    let store = call.store()?;
+    let catalog = call.store()?;
+    let store = catalog.store();
     let versions = store.versions().map_err(to_datafusion)?;
     let newest = versions.last().map_or(0, |v| v.version);
     let changes = |v: &VersionInfo| {
@@ -105,7 +115,7 @@ fn versions(call: &mut Call<'_>) -> Result<LogicalPlan> {
 }
 
 fn tags(call: &mut Call<'_>) -> Result<LogicalPlan> {
-    let snapshot = call.store()?.snapshot().map_err(to_datafusion)?;
+    let snapshot = call.store()?.snapshot()?;
     let columns = [
         ("tag", text(snapshot.tags().keys().cloned())),
         ("version", numbers(snapshot.tags().values().map(|v| Some(*v)))),

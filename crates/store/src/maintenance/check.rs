@@ -6,7 +6,7 @@ mod leftovers;
 mod log;
 mod repair;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hyperslab_core::{Error, ErrorKind, Result};
 
@@ -23,6 +23,8 @@ pub struct CheckOptions {
     pub quick: bool,
     /// Move damaged log entries at the end of the log aside, so that the last whole version can be written to again.
     pub repair: bool,
+    /// Where the store's further directories are now, in order, if they were moved; as in [`OpenOptions`].
+    pub dirs: Vec<PathBuf>,
 }
 
 /// How bad a finding is.
@@ -93,7 +95,8 @@ impl Store {
     /// # Errors
     /// `Io`.
     pub fn check(&self, options: &CheckOptions) -> Result<Vec<Finding>> {
-        check_on(self.inner().storage.as_ref(), &CheckOptions { repair: false, ..options.clone() })
+        let dirs = self.inner().options.dirs.clone();
+        check_on(self.inner().storage.as_ref(), &CheckOptions { repair: false, dirs, ..options.clone() })
     }
 }
 
@@ -104,7 +107,7 @@ impl Store {
 pub fn check_on(storage: &dyn Storage, options: &CheckOptions) -> Result<Vec<Finding>> {
     let inner = || {
         let mut findings = Vec::new();
-        let dirs = check_store_file(storage, &mut findings)?;
+        let dirs = check_store_file(storage, &options.dirs, &mut findings)?;
         let log = log::check(storage, &mut findings)?;
         if options.repair {
             repair::repair(storage, &log, &mut findings)?;
@@ -120,7 +123,7 @@ pub fn check_on(storage: &dyn Storage, options: &CheckOptions) -> Result<Vec<Fin
 }
 
 /// `hyperslab.json`, and the directories that it names; gives how many hold the store's files.
-fn check_store_file(storage: &dyn Storage, findings: &mut Vec<Finding>) -> Result<u16> {
+fn check_store_file(storage: &dyn Storage, dirs: &[PathBuf], findings: &mut Vec<Finding>) -> Result<u16> {
     let found = match crate::store::read_store_file(storage) {
         Ok(None) if storage.list(LOG)?.is_empty() => return Err(Error::not_found("there is no store")),
         Ok(found) => found.ok_or_else(|| Error::corrupt("it is missing")),
@@ -129,10 +132,16 @@ fn check_store_file(storage: &dyn Storage, findings: &mut Vec<Finding>) -> Resul
     };
     let (problem, advice) = match found {
         Err(e) => (e, format!("nothing else is lost: write {STORE_FILE} again, as docs/file-format.md says")),
-        Ok(file) => match crate::store::place(storage, &file, &OpenOptions::default()) {
-            Ok(dirs) => return Ok(dirs),
-            Err(e) => (e, "the shards in that directory are reported as missing".to_owned()),
-        },
+        Ok(file) => {
+            match crate::store::place(storage, &file, &OpenOptions { dirs: dirs.to_vec(), ..OpenOptions::default() }) {
+                Ok(dirs) => return Ok(dirs),
+                Err(e) => (
+                    e,
+                    "the shards in that directory are reported as missing; if it was moved, say where it is with --dir"
+                        .to_owned(),
+                ),
+            }
+        }
     };
     let (file, problem) = (STORE_FILE.to_owned(), problem.to_string());
     findings.push(Finding { severity: Severity::Error, file, array: None, problem, advice });

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use hyperslab_core::Result;
 
 use super::log::{self, LogCheck};
-use crate::action::Crc;
+use crate::action::{ADDRESS, Crc};
 use crate::log::Entry;
 use crate::refs::{FileRef, of_action, of_state};
 use crate::shard::Shard;
@@ -94,7 +94,10 @@ impl Files {
             FileRef::Shard(_, shard) => {
                 let at = array.and_then(|a| a.field_ids().iter().position(|&id| id == shard.field));
                 let field = at.and_then(|i| array?.fields().get(i)).map(|f| f.name().to_owned());
-                let field = field.unwrap_or_else(|| shard.field.to_string());
+                let field = field.unwrap_or_else(|| match shard.field {
+                    ADDRESS => "address".to_owned(), // which rows a patch is of
+                    field => field.to_string(),
+                });
                 (shard.bytes, shard.rows, What::Shard { shard: shard.clone(), field })
             }
             FileRef::Deleted(_, segment, file) => (file.bytes, 0, What::Deleted { segment }),

@@ -16,7 +16,7 @@ pub(super) fn check(storage: &dyn Storage, dirs: u16, files: &Files, findings: &
         staging.extend(Pinned::parse(&pin.line).unwrap_or_default().staging);
     }
     let mut note = |file: String, problem: &str| {
-        let advice = "nothing is lost; VACUUM removes it".to_owned();
+        let advice = "nothing is lost; VACUUM removes it once it is an hour old".to_owned();
         findings.push(Finding { severity: Severity::Note, file, array: None, problem: problem.to_owned(), advice });
     };
     let mut folders = array_folders(storage, dirs)?;

@@ -184,6 +184,10 @@ fn check_checkpoint(
     Ok(())
 }
 
+fn range(first: u64, last: u64) -> String {
+    if first == last { format!("version {first}") } else { format!("versions {first} to {last}") }
+}
+
 /// Says of each damaged entry what is lost with it.
 fn explain(log: &LogCheck, damage: Vec<Damage>, findings: &mut Vec<Finding>) {
     let newest = log.newest.as_ref().map(|state| state.version);
@@ -196,18 +200,14 @@ fn explain(log: &LogCheck, damage: Vec<Damage>, findings: &mut Vec<Finding>) {
                     "from version {next} on a checkpoint holds everything: restore the file from a backup, or run \
                      `hyperslab check --repair`, which lets the log start there, so that the store opens and versions \
                      before {next} are given up ({} cannot be read)",
-                    if lost == version {
-                        format!("version {version}")
-                    } else {
-                        format!("versions {version} to {lost}")
-                    }
+                    range(version, lost)
                 )
             }
             (None, Some(newest)) => format!(
-                "versions {version} to {} cannot be read, version {newest} can: restore the file from a backup, or \
+                "{} cannot be read, version {newest} can: restore the file from a backup, or \
                  run `hyperslab check --repair`, which moves what follows version {newest} aside, so that the store \
                  opens at it",
-                log.last
+                range(version, log.last)
             ),
             (None, None) => "no version can be read: restore the file from a backup".to_owned(),
         };
