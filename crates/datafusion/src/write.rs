@@ -10,12 +10,12 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::Session;
-use datafusion::common::{DFSchema, DFSchemaRef, Result, internal_err, plan_err};
+use datafusion::common::{DFSchema, DFSchemaRef, Result, ScalarValue, internal_err, plan_err};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
-use hyperslab_core::FieldSpec;
+use hyperslab_core::{FieldSpec, arrow};
 use hyperslab_store::{Array, ArrayName, ArrayOptions, Store};
 
 pub(crate) mod change;
@@ -28,6 +28,20 @@ pub(crate) mod whole_file;
 
 pub(crate) use exec::{ArrayWriteExec, insert_exec};
 use in_order::{InOrder, InOrderExec};
+
+use crate::to_datafusion;
+
+/// What a row holds in a field that a statement leaves out: the default, or NULL; `None` if it has neither.
+///
+/// # Errors
+/// A fill value that is no value of the field's type.
+pub(crate) fn left_out(field: &FieldSpec) -> Result<Option<Expr>> {
+    if !field.nullable() && field.fill().is_none() {
+        return Ok(None);
+    }
+    let value = arrow::filled(field, 1).map_err(to_datafusion)?.array;
+    Ok(Some(Expr::Literal(ScalarValue::try_from_array(&value, 0)?, None)))
+}
 
 /// What to do when the array that CREATE TABLE names exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -45,8 +45,13 @@ pub struct ArrayInfo {
     /// Replaced values that stand beside their rows, until OPTIMIZE folds them in: of each field, one for every time that
     /// a row was replaced.
     pub patches: u64,
+    /// Per field: those of it.
+    pub field_patches: Vec<u64>,
     /// Bytes of values, uncompressed.
     pub logical_bytes: u64,
+    /// Per field: bytes of its rows, uncompressed. Of text and binary, bytes of all that was written of it: what was
+    /// deleted or replaced counts until OPTIMIZE leaves it out.
+    pub field_logical_bytes: Vec<u64>,
     /// Bytes of its shard files.
     pub disk_bytes: u64,
     /// Per field: how its values lie in shards that do not grow any more.
@@ -167,15 +172,25 @@ impl Array {
                 bytes_of(&mut rows.chain(patches))
             })
             .collect();
-        let row_bytes: u64 = self.fields().iter().map(|f| f.row_bytes() as u64).sum();
-        let text: u64 = self.state.segments().iter().map(|s| s.text()).sum();
+        let logical = |(index, field): (usize, &FieldSpec)| match field.dtype().is_variable() {
+            true => {
+                let rows = state.segments().iter().map(|s| s.text(index));
+                rows.chain(state.patches(index).iter().map(|p| p.rows.text(1))).sum()
+            }
+            false => self.rows().saturating_mul(field.row_bytes() as u64),
+        };
+        let field_logical_bytes: Vec<u64> = self.fields().iter().enumerate().map(logical).collect();
+        let patches_of = |field| state.patches(field).iter().map(|p| p.rows.rows).sum();
+        let field_patches: Vec<u64> = (0..self.fields().len()).map(patches_of).collect();
         Ok(ArrayInfo {
             name: self.name().clone(),
             fields: self.fields().to_vec(),
             rows: self.rows(),
             deleted_rows: state.segments().iter().map(|s| s.deleted.rows()).sum(),
-            patches: (0..self.fields().len()).flat_map(|f| state.patches(f)).map(|p| p.rows.rows).sum(),
-            logical_bytes: self.rows().saturating_mul(row_bytes).saturating_add(text),
+            patches: field_patches.iter().sum(),
+            field_patches,
+            logical_bytes: field_logical_bytes.iter().fold(0, |sum, &bytes| sum.saturating_add(bytes)),
+            field_logical_bytes,
             disk_bytes: field_disk_bytes.iter().sum(),
             codecs: state.codecs().to_vec(),
             field_disk_bytes,
@@ -234,6 +249,7 @@ impl Array {
         let run = run.filter(|run| row < run.end()).ok_or_else(missing)?;
         if let Some(compressed) = &run.compressed {
             let (shard, path) = compressed.as_ref();
+            self.store.verify(shard, path).map_err(|e| e.with("array", self.name()))?;
             let row_bytes = shard.bytes / shard.rows.max(1);
             let (storage, frames) = (self.store.storage.as_ref(), &self.store.frames);
             let (rows, bytes, _) = frames

@@ -154,9 +154,9 @@ impl Column<'_> {
     /// Some bytes of a shard's values, and how many of them were copied.
     fn shard_bytes(&self, shard: &Shard, bytes: Range<u64>) -> Result<(Buffer, u64)> {
         let path = shard.path(self.array);
+        self.store.verify(shard, &path)?;
         match shard.kind {
             Kind::Raw => {
-                self.store.verify(shard, &path)?;
                 let range = FileRange { path, offset: shard.offset, len: shard.bytes };
                 let map = self.store.maps.get(self.store.storage.as_ref(), std::slice::from_ref(&range))?;
                 let map = map.ok_or_else(|| Error::corrupt(format!("{} cannot be mapped", range.path)))?;

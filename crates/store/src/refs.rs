@@ -1,36 +1,45 @@
 //! The files that versions need, as their records say.
 
-use crate::action::{Action, ArrayRecord, Crc, Deleted, DeletedFile, Id};
+use crate::action::{Action, ArrayRecord, Crc, Deleted, DeletedFile, Id, PatchAction};
 use crate::shard::Shard;
 use crate::state::State;
 
 /// A file that a version needs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum FileRef<'a> {
-    /// Values, in a segment of this array.
-    Shard(Id, &'a Shard),
+    /// Values, in a segment of this array, and what is said in the same breath.
+    Shard(Id, &'a Shard, Beside<'a>),
     /// Deleted rows of a segment of this array, by the segment's id.
     Deleted(Id, u32, &'a DeletedFile),
+}
+
+/// What the record of a shard stands among.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Beside<'a> {
+    /// The shards of the same segment, or those of them that are new or have grown.
+    pub shards: &'a [Shard],
+    /// Of a patch segment: the segments that it patches.
+    pub covers: &'a [u32],
 }
 
 impl FileRef<'_> {
     pub(crate) fn path(&self) -> String {
         match self {
-            Self::Shard(array, shard) => shard.path(*array),
+            Self::Shard(array, shard, _) => shard.path(*array),
             Self::Deleted(array, _, file) => file.path(*array),
         }
     }
 
     pub(crate) fn array(&self) -> Id {
         match self {
-            Self::Shard(array, _) | Self::Deleted(array, ..) => *array,
+            Self::Shard(array, ..) | Self::Deleted(array, ..) => *array,
         }
     }
 
     /// The checksum of the first `bytes` bytes of values.
     pub(crate) fn crc32c(&self) -> Crc {
         match self {
-            Self::Shard(_, shard) => shard.crc32c,
+            Self::Shard(_, shard, _) => shard.crc32c,
             Self::Deleted(_, _, file) => file.crc32c,
         }
     }
@@ -52,7 +61,7 @@ pub(crate) fn of_action(action: &Action, mut each: impl FnMut(FileRef<'_>)) {
             }
         }
         Action::ArrayClone(record) | Action::ArrayRestore(record) => of_record(record, &mut each),
-        Action::Patch(a) => shards(a.array, &a.shards, &mut each),
+        Action::Patch(a) => patches(a.array, a, &mut each),
         Action::Delete(a) => {
             for segment in &a.segments {
                 segment.whole.iter().for_each(|file| each(FileRef::Deleted(a.array, segment.segment, file)));
@@ -81,11 +90,16 @@ fn of_record(record: &ArrayRecord, each: &mut impl FnMut(FileRef<'_>)) {
         shards(array, &segment.shards, each);
         deleted(array, segment.segment, &segment.deleted, each);
     }
-    record.patches.iter().for_each(|patch| shards(array, &patch.shards, each));
+    record.patches.iter().for_each(|patch| patches(array, patch, each));
 }
 
 fn shards(array: Id, list: &[Shard], each: &mut impl FnMut(FileRef<'_>)) {
-    list.iter().for_each(|shard| each(FileRef::Shard(array, shard)));
+    list.iter().for_each(|shard| each(FileRef::Shard(array, shard, Beside { shards: list, covers: &[] })));
+}
+
+fn patches(array: Id, patch: &PatchAction, each: &mut impl FnMut(FileRef<'_>)) {
+    let beside = Beside { shards: &patch.shards, covers: &patch.covers };
+    patch.shards.iter().for_each(|shard| each(FileRef::Shard(array, shard, beside)));
 }
 
 fn deleted(array: Id, segment: u32, rows: &Deleted, each: &mut impl FnMut(FileRef<'_>)) {

@@ -1,6 +1,8 @@
 //! A segment: a run of rows of one array, each field in its own shards.
 
-use arrow_array::ArrayRef;
+use arrow_array::cast::AsArray as _;
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::DataType;
 use hyperslab_core::{Error, FieldSpec, Result};
 
 use crate::deletion::Deletions;
@@ -19,6 +21,17 @@ pub(crate) struct Segment {
     pub deleted: Deletions,
     /// A transaction's own rows, before they are in files: per field the values, or `None` for the fill value.
     pub memory: Option<Vec<Option<ArrayRef>>>,
+}
+
+/// Bytes of text or binary, between the first row's start and the last one's end.
+fn text_of(rows: &dyn Array) -> u64 {
+    let offsets = match rows.data_type() {
+        DataType::LargeUtf8 => rows.as_string::<i64>().offsets(),
+        DataType::LargeBinary => rows.as_binary::<i64>().offsets(),
+        _ => return 0,
+    };
+    let ends = offsets.last().zip(offsets.first());
+    ends.and_then(|(last, first)| u64::try_from(last - first).ok()).unwrap_or(0)
 }
 
 impl Segment {
@@ -51,9 +64,13 @@ impl Segment {
         self.memory.is_none() && fields.iter().enumerate().all(grows)
     }
 
-    /// Bytes of text and binary in its shards.
-    pub(crate) fn text(&self) -> u64 {
-        self.shards.iter().flatten().filter(|s| s.part == Part::Bytes).map(|s| s.bytes).sum()
+    /// Bytes of a field of text or binary, those of deleted rows among them; those that stand for rows in no file are
+    /// none.
+    pub(crate) fn text(&self, field: usize) -> u64 {
+        match self.memory.as_ref().and_then(|memory| memory.get(field)?.as_ref()) {
+            Some(rows) => text_of(rows.as_ref()),
+            None => self.part(field, Part::Bytes).iter().map(|s| s.bytes).sum(),
+        }
     }
 
     /// The segment with `rows` rows, whose `shards` are new ones or replace grown ones.

@@ -1,6 +1,7 @@
 //! The verifying read: a shard's checksum is compared once, before its first rows are given out.
 //!
-//! Frames of compressed shards and files of deleted rows are compared whenever they are read, whatever was asked for.
+//! Frames of compressed shards have checksums of their own, which are compared whenever one is read, and so are files of
+//! deleted rows; but only the log's tells a whole file that is another one.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -32,17 +33,13 @@ impl Inner {
     /// `Corrupt`, naming the file.
     pub(crate) fn verify(&self, shard: &Shard, path: &str) -> Result<()> {
         let key = (path.to_owned(), shard.bytes);
-        if !self.options.verify || shard.kind != Kind::Raw || self.verified.files().contains(&key) {
+        if !self.options.verify || self.verified.files().contains(&key) {
             return Ok(());
         }
-        let (mut crc, mut at) = (Crc::default(), 0);
-        while at < shard.bytes {
-            let len = PIECE.min(shard.bytes - at);
-            let range = FileRange { path: path.to_owned(), offset: shard.offset + at, len };
-            let piece = self.storage.map(std::slice::from_ref(&range))?;
-            crc = crc.append(&piece.ok_or_else(|| Error::corrupt(format!("{path} cannot be mapped")))?);
-            at += len;
-        }
+        let crc = match shard.kind {
+            Kind::Raw => self.crc_of_raw(shard, path)?,
+            Kind::Zstd => self.crc_of_compressed(shard, path)?,
+        };
         if crc != shard.crc32c {
             return Err(Error::corrupt(format!(
                 "shard {path} is not what was written: its values have the checksum {crc}, and the log says {}; \
@@ -52,5 +49,32 @@ impl Inner {
         }
         self.verified.files().insert(key);
         Ok(())
+    }
+
+    fn crc_of_raw(&self, shard: &Shard, path: &str) -> Result<Crc> {
+        let (mut crc, mut at) = (Crc::default(), 0);
+        while at < shard.bytes {
+            let len = PIECE.min(shard.bytes - at);
+            let range = FileRange { path: path.to_owned(), offset: shard.offset + at, len };
+            let piece = self.storage.map(std::slice::from_ref(&range))?;
+            crc = crc.append(&piece.ok_or_else(|| Error::corrupt(format!("{path} cannot be mapped")))?);
+            at += len;
+        }
+        Ok(crc)
+    }
+
+    /// Of the uncompressed values, frame by frame; none of them is kept.
+    fn crc_of_compressed(&self, shard: &Shard, path: &str) -> Result<Crc> {
+        let (values, end) = (shard.offset, shard.offset.saturating_add(shard.bytes));
+        let file = self.frames.open(self.storage.as_ref(), path, shard.file_bytes(), end)?;
+        let (mut crc, mut at) = (Crc::default(), values);
+        while at < end {
+            let (index, holds) = file.frame_of(at)?;
+            let frame = file.decompress(index)?;
+            let skip = usize::try_from(at - holds.start).unwrap_or(usize::MAX);
+            crc = crc.append(frame.get(skip..).unwrap_or_default());
+            at = holds.end;
+        }
+        Ok(crc)
     }
 }

@@ -260,7 +260,7 @@ impl SegmentWriter {
             id: segment.id,
             rows: segment.rows,
             committed: Some(segment.rows),
-            text: segment.text(),
+            text: (0..segment.shards.len()).map(|field| segment.text(field)).sum(),
             shards: segment.shards.iter().map(|shards| Parts::of(shards)).collect(),
         });
         let segment_text = target.shard_bytes.saturating_mul(layout::SEGMENT_SHARDS);

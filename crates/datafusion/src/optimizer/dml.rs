@@ -24,7 +24,7 @@ use crate::ArrayTable;
 use crate::statement::typed;
 use crate::table::{Origin, ROW};
 use crate::write::edit::{Action, ArrayEdit, Edit};
-use crate::write::{ArrayWrite, Report, WriteTarget};
+use crate::write::{ArrayWrite, Report, WriteTarget, left_out};
 
 /// The rule.
 #[derive(Debug)]
@@ -66,6 +66,10 @@ fn rewrite(dml: &DmlStatement) -> Result<Option<LogicalPlan>> {
         WriteOp::Delete => {
             if matches!(dml.input.as_ref(), LogicalPlan::Limit(_)) {
                 return not_impl_err!("DELETE: LIMIT is not supported; leave it out");
+            }
+            if matches!(dml.input.as_ref(), LogicalPlan::TableScan(scan) if scan.filters.is_empty()) {
+                // Without WHERE.
+                return ArrayEdit::truncate(store, array).map(Some);
             }
             let input = dml.input.as_ref().clone();
             let rows = LogicalPlanBuilder::from(input).project([row_of(&dml.input)?])?.build()?;
@@ -171,8 +175,13 @@ fn action(array: &Array, clause: &MergeIntoClause) -> Result<(Action, Vec<Expr>)
             columns.iter().try_for_each(|column| field(column).map(drop))?;
             let value = |f: &FieldSpec| {
                 let at = columns.iter().position(|column| column == f.name());
-                at.and_then(|at| values.get(at)).cloned().ok_or_else(|| {
-                    plan_datafusion_err!("MERGE INTO {name}: INSERT gives no value for the field {:?}", f.name())
+                let given = at.and_then(|at| values.get(at)).cloned();
+                given.map_or_else(|| left_out(f), |value| Ok(Some(value)))?.ok_or_else(|| {
+                    plan_datafusion_err!(
+                        "MERGE INTO {name}: INSERT gives no value for the field {:?}, which holds no NULL and has no \
+                         default",
+                        f.name()
+                    )
                 })
             };
             let values = array.fields().iter().map(value).collect::<Result<_>>()?;
@@ -194,7 +203,16 @@ fn fields_of(input: &LogicalPlan, fields: &[FieldSpec]) -> Result<LogicalPlan> {
     let exprs = fields.iter().map(|field| {
         let at = input.schema().index_of_column_by_name(None, field.name()).ok_or_else(|| missing(field))?;
         let value = expr.get(at).cloned().ok_or_else(|| missing(field))?.unalias();
-        Ok(without_cast(value).alias(field.name()))
+        match without_cast(value) {
+            // What the planner puts in for a field that the list of columns leaves out.
+            Expr::Literal(value, _) if value.is_null() => match left_out(field)? {
+                Some(value) => Ok(value.alias(field.name())),
+                None => {
+                    plan_err!("INSERT: field {:?} needs a value: it holds no NULL and has no default", field.name())
+                }
+            },
+            value => Ok(value.alias(field.name())),
+        }
     });
     let exprs = exprs.collect::<Result<Vec<_>>>()?;
     let source = match source.as_ref() {

@@ -1,6 +1,7 @@
 //! The logical node.
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -131,6 +132,7 @@ impl Search {
             columns.extend(rows);
             columns.push((generated("score", DataType::Float64, false), SearchColumn::Score));
             columns.extend(others);
+            rename_clashing(&mut columns);
             refuse_ambiguous(&columns)?;
         }
         let (fields, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
@@ -219,6 +221,24 @@ fn hands_on_all_rows(plan: &LogicalPlan) -> bool {
         LogicalPlan::SubqueryAlias(a) => hands_on_all_rows(&a.input),
         LogicalPlan::Projection(p) => hands_on_all_rows(&p.input),
         _ => false,
+    }
+}
+
+/// A field that has the name of a column which the search adds comes back as `score_1`, or the first such name that is
+/// free.
+fn rename_clashing(columns: &mut [OutputColumn]) {
+    let is_added = |c: &SearchColumn| matches!(c, SearchColumn::QueryRow | SearchColumn::Rank | SearchColumn::Score);
+    let added = columns.iter().filter(|(_, c)| is_added(c)).map(|((_, f), _)| f.name().clone());
+    let added: Vec<String> = added.collect();
+    let mut taken: HashSet<String> = columns.iter().map(|((_, f), _)| f.name().clone()).collect();
+    for ((_, field), column) in columns {
+        if is_added(column) || !added.contains(field.name()) {
+            continue;
+        }
+        let names = (1_u64..).map(|n| format!("{}_{n}", field.name()));
+        if let Some(name) = names.into_iter().find(|name| taken.insert(name.clone())) {
+            *field = Arc::new(field.as_ref().clone().with_name(name));
+        }
     }
 }
 

@@ -44,6 +44,9 @@ pub(super) async fn plan(frame: &Frame, delete: Delete) -> Result<LogicalPlan> {
             ("LIMIT", limit.is_some()),
         ],
     )?;
+    if selection.is_none() {
+        return ArrayEdit::truncate(&frame.store, &target.array);
+    }
     let rows = target.rows(frame, selection, vec![]).await?;
     ArrayEdit::plan(&frame.store, &target.array, Edit::Each(Action::Delete), rows)
 }

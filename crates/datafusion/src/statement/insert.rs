@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Field;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, Result, ScalarValue, plan_err};
+use datafusion::common::{Column, Result, plan_err};
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Values};
 use datafusion::sql::parser::Statement as Parsed;
@@ -15,7 +15,7 @@ use super::refuse_clauses;
 use crate::session::Frame;
 use crate::table::ROW;
 use crate::to_datafusion;
-use crate::write::{ArrayWrite, Report, WriteTarget, project, without_row};
+use crate::write::{ArrayWrite, Report, WriteTarget, left_out, project, without_row};
 
 pub(super) async fn plan(frame: &Frame, insert: Insert) -> Result<LogicalPlan> {
     let target = match &insert.table {
@@ -92,7 +92,7 @@ fn parts(insert: Insert) -> Result<(Vec<ObjectName>, Box<datafusion::sql::sqlpar
     )?;
     match source {
         Some(source) => Ok((columns, source)),
-        None => plan_err!("INSERT: VALUES or a query is missing; fields have no defaults"),
+        None => plan_err!("INSERT: VALUES or a query is missing"),
     }
 }
 
@@ -124,14 +124,7 @@ fn given_fields<'a>(
         }
         given.push(field);
     }
-    let needed = |f: &&FieldSpec| !f.nullable() && f.fill().is_none();
-    match fields.iter().filter(needed).find(|f| !given.iter().any(|g| g.name() == f.name())) {
-        Some(missing) => plan_err!(
-            "INSERT INTO {array}: field {:?} needs a value: it holds no NULL and has no default",
-            missing.name()
-        ),
-        None => Ok(given),
-    }
+    Ok(given)
 }
 
 /// The source's columns in the order of the array's fields.
@@ -153,11 +146,13 @@ fn in_field_order(array: &str, fields: &[FieldSpec], given: &[&FieldSpec], sourc
     };
     let value_of = |field: &FieldSpec| match column_of(field) {
         Some(column) => Ok(Expr::Column(column)),
-        // The default, or NULL.
-        None => {
-            let value = arrow::filled(field, 1).map_err(to_datafusion)?.array;
-            Ok(Expr::Literal(ScalarValue::try_from_array(&value, 0)?, None).alias(field.name()))
-        }
+        None => match left_out(field)? {
+            Some(value) => Ok(value.alias(field.name())),
+            None => plan_err!(
+                "INSERT INTO {array}: field {:?} needs a value: it holds no NULL and has no default",
+                field.name()
+            ),
+        },
     };
     project(source, fields.iter().map(value_of).collect::<Result<_>>()?)
 }

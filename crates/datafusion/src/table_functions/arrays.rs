@@ -21,8 +21,9 @@ pub(super) static ARRAYS: TableFunction = TableFunction {
         aliases: &[],
         kind: FunctionKind::Table,
         signature: "arrays()",
-        summary: "The store's arrays: schema, name, rows, fields, logical and disk bytes, segments, shards, the \
-                  version that last changed it and its time.",
+        summary: "The store's arrays: schema, name, rows, fields, logical and disk bytes, rows deleted and \
+                  values replaced since the last OPTIMIZE, segments, shards, the version that last changed it and its \
+                  time.",
         example: "CREATE TABLE digits AS SELECT value FROM 'examples/data/digits.npy'; \
                   SELECT name, rows, fields FROM arrays()",
     },
@@ -36,9 +37,10 @@ pub(super) static ARRAY_INFO: TableFunction = TableFunction {
         aliases: &[],
         kind: FunctionKind::Table,
         signature: "array_info(array)",
-        summary: "The fields of an array or an array file, one row each: field, dtype, shape, rows, logical bytes; and \
-                  of an array's field its codec and its bytes on disk, and of the array the segments, shards, the \
-                  version that last changed it and its time.",
+        summary: "The fields of an array or an array file, one row each: field, dtype, shape, rows, logical bytes \
+                  (of text those of all that was written since the last OPTIMIZE); of an array's field its codec, its \
+                  bytes on disk and the values replaced since (patches); and of the array the deleted_rows since, the \
+                  segments, shards, the version that last changed it and its time.",
         example: "SELECT field, dtype, shape FROM array_info('examples/data/digits.npy')",
     },
     parameters: &[Parameter::required("array")],
@@ -76,29 +78,33 @@ fn array_info(call: &mut Call<'_>) -> Result<LogicalPlan> {
         let axes: Vec<_> = f.shape(source.rows()).iter().map(ToString::to_string).collect();
         format!("({})", axes.join(", "))
     };
+    let logical = |field: usize| match &info {
+        Some(info) => info.field_logical_bytes.get(field).copied(),
+        None => (fields.get(field)?.row_bytes() as u64).checked_mul(source.rows()),
+    };
     let columns = [
         ("name", text(fields.iter().map(|_| argument.name.clone()))),
         ("field", text(fields.iter().map(|f| f.name().to_owned()))),
         ("dtype", text(fields.iter().map(|f| f.dtype().to_string()))),
         ("shape", text(fields.iter().map(shape))),
         ("rows", numbers(fields.iter().map(|_| Some(source.rows())))),
-        ("logical_bytes", numbers(fields.iter().map(|f| (f.row_bytes() as u64).checked_mul(source.rows())))),
+        ("logical_bytes", numbers((0..fields.len()).map(logical))),
     ];
     let of_field = |field: usize| {
         let info = info.as_ref()?;
-        Some((info.clone(), info.codecs.get(field).copied()?, info.field_disk_bytes.get(field).copied()?))
+        let (disk_bytes, patches) = (info.field_disk_bytes.get(field).copied()?, *info.field_patches.get(field)?);
+        Some((ArrayInfo { disk_bytes, patches, ..info.clone() }, info.codecs.get(field).copied()?))
     };
     let found_fields: Vec<_> = (0..fields.len()).map(of_field).collect();
-    let codecs = found_fields.iter().map(|f| f.as_ref().map(|(_, codec, _)| codec.to_string()));
+    let codecs = found_fields.iter().map(|f| f.as_ref().map(|(_, codec)| codec.to_string()));
     let codecs: ArrayRef = Arc::new(codecs.collect::<StringArray>());
-    let infos: Vec<_> =
-        found_fields.into_iter().map(|f| f.map(|(info, _, disk_bytes)| ArrayInfo { disk_bytes, ..info })).collect();
+    let infos: Vec<_> = found_fields.into_iter().map(|f| f.map(|(info, _)| info)).collect();
     let columns = columns.into_iter().chain([("codec", codecs)]);
     table(&format!("array_info({})", found.scan_name()), columns.chain(stored(&infos)))
 }
 
 /// What only an array of a store has.
-fn stored(infos: &[Option<ArrayInfo>]) -> [(&'static str, ArrayRef); 5] {
+fn stored(infos: &[Option<ArrayInfo>]) -> [(&'static str, ArrayRef); 7] {
     let number = |f: fn(&ArrayInfo) -> u64| numbers(infos.iter().map(move |i| i.as_ref().map(f)));
     let modified = infos.iter().map(|i| {
         let since = i.as_ref()?.modified.duration_since(UNIX_EPOCH).ok()?;
@@ -106,6 +112,8 @@ fn stored(infos: &[Option<ArrayInfo>]) -> [(&'static str, ArrayRef); 5] {
     });
     [
         ("disk_bytes", number(|i| i.disk_bytes)),
+        ("deleted_rows", number(|i| i.deleted_rows)),
+        ("patches", number(|i| i.patches)),
         ("segments", number(|i| i.segments)),
         ("shards", number(|i| i.shards)),
         ("version", number(|i| i.version)),

@@ -1,5 +1,6 @@
 //! CHECK: everything that can be known to be whole is looked at.
 
+mod contents;
 mod data;
 mod files;
 mod leftovers;

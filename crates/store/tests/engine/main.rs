@@ -20,6 +20,7 @@ mod mangled;
 mod model;
 mod mounts;
 mod optimize;
+mod parts;
 mod peers;
 mod placement;
 mod readers;

@@ -6,6 +6,7 @@ use hyperslab_core::npy::NpyHeader;
 use hyperslab_core::{Error, ErrorKind, Result};
 use roaring::RoaringBitmap;
 
+use super::contents::Reading;
 use super::files::{Files, Needed, What};
 use super::{Finding, Severity};
 use crate::action::Crc;
@@ -71,17 +72,19 @@ impl File<'_> {
                 if quick {
                     return Ok(header);
                 }
-                let mut sums = Sums::new(self.needed);
+                let (mut sums, mut reading) = (Sums::new(self.needed), self.reading(shard));
                 let mut at = 0;
                 while at < shard.bytes {
                     let n = PIECE.min(shard.bytes - at);
                     let piece = self.storage.map(&[self.range(shard.offset + at, n)])?;
-                    if sums.add(piece.as_deref().unwrap_or_default()).is_break() {
+                    let piece = piece.as_deref().unwrap_or_default();
+                    if sums.add(piece).is_break() {
                         break;
                     }
+                    reading.add(piece);
                     at += n;
                 }
-                Ok(self.sums(&sums).or(header))
+                Ok(self.sums(&sums).or_else(|| self.contents(&reading)).or(header))
             }
             Kind::Zstd => self.compressed(shard, quick),
         }
@@ -117,7 +120,8 @@ impl File<'_> {
         if quick {
             return Ok(None);
         }
-        let (mut sums, mut at, mut header) = (Sums::new(self.needed), 0, Vec::new());
+        let (mut sums, mut reading) = (Sums::new(self.needed), self.reading(shard));
+        let (mut at, mut header) = (0, Vec::new());
         while at < plain {
             let frame = file.frame_of(at).and_then(|(index, holds)| Ok((file.decompress(index)?, holds)));
             let (bytes, holds) = match frame {
@@ -133,9 +137,21 @@ impl File<'_> {
             if sums.add(values).is_break() {
                 break;
             }
+            reading.add(values);
             at = holds.end;
         }
-        Ok(self.sums(&sums).or_else(|| self.header(shard, plain, &header)))
+        Ok(self.sums(&sums).or_else(|| self.contents(&reading)).or_else(|| self.header(shard, plain, &header)))
+    }
+
+    fn reading(&self, shard: &Shard) -> Reading<'_> {
+        Reading::new(&self.needed.contents, shard.part == Part::Offsets)
+    }
+
+    /// What the values say.
+    fn contents(&self, reading: &Reading<'_>) -> Option<Finding> {
+        let (values, why) = reading.bad.as_ref()?;
+        let problem = format!("its values cannot be: {why}; they are what was written, so report this");
+        Some(self.finding(Severity::Error, problem, self.lost(values.saturating_mul(8))))
     }
 
     /// What the checksums say.
@@ -182,6 +198,10 @@ impl File<'_> {
             Part::Offsets => " (where its values start)".to_owned(),
             Part::Bytes => " (the bytes of its values)".to_owned(),
             Part::Validity => " (which are NULL)".to_owned(),
+        };
+        let part = match &self.needed.contents.covers {
+            Some(_) => " (which rows have new values)".to_owned(),
+            None => part,
         };
         let rows = match shard.kind {
             Kind::Raw if shard.part == Part::Values || shard.part == Part::Validity => {

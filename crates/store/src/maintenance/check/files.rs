@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hyperslab_core::Result;
 
+use super::contents::Contents;
 use super::log::{self, LogCheck};
 use crate::action::{ADDRESS, Crc};
 use crate::log::Entry;
-use crate::refs::{FileRef, of_action, of_state};
-use crate::shard::Shard;
-use crate::state::State;
+use crate::refs::{Beside, FileRef, of_action, of_state};
+use crate::shard::{Part, Shard};
+use crate::state::{ArrayState, State};
 use crate::{ArrayName, Storage};
 
 /// What is to be found on disk.
@@ -28,6 +29,8 @@ pub(super) struct Needed {
     pub what: What,
     /// What each version says of it that says something new, by the bytes.
     pub marks: BTreeMap<u64, Mark>,
+    /// What its values must say.
+    pub contents: Contents,
     /// Records that contradict each other: why.
     pub contradiction: Option<String>,
 }
@@ -91,10 +94,13 @@ impl Files {
             return;
         }
         let (bytes, rows, what) = match file {
-            FileRef::Shard(_, shard) => {
-                let at = array.and_then(|a| a.field_ids().iter().position(|&id| id == shard.field));
+            FileRef::Shard(_, shard, beside) => {
+                // Addresses are those of new values of the field that stands beside them.
+                let id = beside.shards.iter().map(|s| s.field).find(|&id| id != ADDRESS);
+                let id = id.filter(|_| shard.field == ADDRESS).unwrap_or(shard.field);
+                let at = array.and_then(|a| a.field_ids().iter().position(|&known| known == id));
                 let field = at.and_then(|i| array?.fields().get(i)).map(|f| f.name().to_owned());
-                let field = field.unwrap_or_else(|| match shard.field {
+                let field = field.unwrap_or_else(|| match id {
                     ADDRESS => "address".to_owned(), // which rows a patch is of
                     field => field.to_string(),
                 });
@@ -103,8 +109,17 @@ impl Files {
             FileRef::Deleted(_, segment, file) => (file.bytes, 0, What::Deleted { segment }),
         };
         let mark = Mark { rows, crc32c: file.crc32c(), version: state.version };
-        let new = || Needed { array: name, what: what.clone(), marks: BTreeMap::new(), contradiction: None };
+        let new = || Needed {
+            array: name,
+            what: what.clone(),
+            marks: BTreeMap::new(),
+            contents: Contents::default(),
+            contradiction: None,
+        };
         let needed = self.needed.entry(file.path()).or_insert_with(new);
+        if let FileRef::Shard(_, shard, beside) = file {
+            needed.contents.learn(shard, beside, array.map(AsRef::as_ref));
+        }
         if let Some(why) = needed.what.contradicts(&what) {
             needed.contradiction = Some(format!("version {}: {why}", state.version));
         }
@@ -117,6 +132,26 @@ impl Files {
                 "version {} says that its first {bytes} bytes have the checksum {}, and version {} says {}",
                 first.version, first.crc32c, mark.version, mark.crc32c
             ));
+        }
+    }
+}
+
+impl Contents {
+    fn learn(&mut self, shard: &Shard, beside: Beside<'_>, array: Option<&ArrayState>) {
+        if shard.part == Part::Offsets {
+            let is_text =
+                |s: &&Shard| (s.field, s.part, s.start, s.rows) == (shard.field, Part::Bytes, shard.start, shard.rows);
+            let text = beside.shards.iter().find(is_text).map(|text| (shard.bytes, text.bytes));
+            self.text.extend(text);
+        }
+        if shard.field == ADDRESS {
+            let covers = self.covers.get_or_insert_default();
+            for &segment in beside.covers {
+                // Of a segment that was compacted away it is not known any more how long it was.
+                let found = array.and_then(|array| array.segments().iter().find(|s| s.id == segment));
+                let known = covers.entry(segment).or_default();
+                *known = found.map_or(u64::MAX, |s| s.rows).max(*known);
+            }
         }
     }
 }
