@@ -213,6 +213,26 @@ async fn a_context_inserts_and_reads_the_newest_version() {
 }
 
 #[tokio::test]
+async fn a_context_fills_in_fields_that_are_left_out_and_deletes_all_rows() {
+    let (context, session) = context().await;
+    run(&session, "CREATE TABLE p (id BIGINT, n BIGINT NULL DEFAULT 5, kind TEXT DEFAULT 'none', x INT NULL)")
+        .await
+        .unwrap();
+    let done = async |sql: &str| context.sql(sql).await?.collect().await;
+    done("INSERT INTO lab.public.p (id) VALUES (1)").await.unwrap();
+    done("INSERT INTO lab.public.p (n, id) SELECT NULL, 2").await.unwrap();
+    let query = "SELECT count(*) FROM lab.public.p WHERE kind = 'none' AND x IS NULL";
+    assert_eq!(number(&context, query).await, 2);
+    assert_eq!(number(&context, "SELECT n FROM lab.public.p WHERE id = 1").await, 5);
+    assert_eq!(number(&context, "SELECT count(*) FROM lab.public.p WHERE n IS NULL AND id = 2").await, 1);
+    let error = done("INSERT INTO lab.public.p (kind) VALUES ('x')").await.unwrap_err().to_string();
+    assert!(error.contains("field \"id\" needs a value"), "{error}");
+    let deleted = done("DELETE FROM lab.public.p").await.unwrap();
+    assert_eq!(deleted[0].column(0).as_primitive::<UInt64Type>().value(0), 2);
+    assert_eq!(count(&session, "SELECT count(*) FROM p").await, 0);
+}
+
+#[tokio::test]
 async fn a_context_refuses_what_is_not_supported_and_keeps_its_own_tables() {
     let (context, session) = context().await;
     for sql in [
