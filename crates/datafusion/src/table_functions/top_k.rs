@@ -76,7 +76,8 @@ fn plan(call: &mut Call<'_>) -> Result<LogicalPlan> {
         metric.check_dtype(DType::Bool).map_err(to_datafusion)?;
     }
     let dim = fixed_len(vectors);
-    let wanted = Wanted { array: &array.name, field: &value.name, dim };
+    let element = element_type(input.schema().qualified_field_from_column(&value)?.1.data_type()).cloned();
+    let wanted = Wanted { array: &array.name, field: &value.name, dim, booleans: element == Some(DataType::Boolean) };
     let (query, output) = match (call.argument("query"), call.argument("queries")) {
         (Some(query), None) => match call.table(&query)? {
             Some(table) if is_subquery(&query) => (wanted.one(&table.plan)?, Output::Ranked),
@@ -135,6 +136,8 @@ struct Wanted<'a> {
     field: &'a str,
     /// The length of the array's vectors, where all have one.
     dim: Option<usize>,
+    /// Whether they are vectors of booleans.
+    booleans: bool,
 }
 
 impl Wanted<'_> {
@@ -157,6 +160,13 @@ impl Wanted<'_> {
     fn check_type(&self, data_type: &DataType) -> Result<()> {
         if element_type(data_type).is_none() {
             return plan_err!("the query must be a vector (a list of numbers), not {data_type}");
+        }
+        if element_type(data_type) == Some(&DataType::Boolean) && !self.booleans {
+            return plan_err!(
+                "the query is a vector of booleans, and the vectors of {} in {} are numbers; write 1 and 0",
+                self.field,
+                self.array
+            );
         }
         self.check_len(fixed_len(data_type))
     }
