@@ -12,7 +12,7 @@ use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, SchemaRef, UInt64Type};
 use datafusion::error::DataFusionError;
 use futures::{FutureExt, StreamExt};
-use hyperslab::{OpenOptions, Session, SessionOptions, Store};
+use hyperslab::{ErrorKind, OpenOptions, Session, SessionOptions, Store};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::{JoinError, JoinHandle};
@@ -102,7 +102,10 @@ pub(crate) fn open_session(open: &OpenArgs) -> Result<Session, String> {
                 auto_compact: open.auto_compact,
                 ..OpenOptions::default()
             };
-            Store::open_with(path, options).map_err(|e| e.to_string())?
+            Store::open_with(path, options).map_err(|e| match e.kind() {
+                ErrorKind::Corrupt => format!("{e}; run `hyperslab check {}` to see what can be saved", path.display()),
+                _ => e.to_string(),
+            })?
         }
     };
     Ok(Session::new(store, SessionOptions { target_partitions: open.threads, memory_limit: open.memory_limit }))

@@ -1,10 +1,15 @@
 //! The one place where errors cross the bridge.
 
 use datafusion::error::DataFusionError;
-use hyperslab_core::Error;
+use hyperslab_core::{Error, ErrorKind};
 
 /// Wraps an engine's error for DataFusion.
 pub fn to_datafusion(error: Error) -> DataFusionError {
+    let store = error.context().iter().find(|(key, _)| *key == "store").map(|(_, store)| store.clone());
+    let error = match store.filter(|_| error.kind() == ErrorKind::Corrupt) {
+        Some(store) => error.with("to see what can be saved", format!("run `hyperslab check {store}`")),
+        None => error,
+    };
     DataFusionError::External(Box::new(error))
 }
 

@@ -3,11 +3,11 @@
 use datafusion::common::{Result, not_impl_err, plan_err};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::{
-    AlterTable, AlterTableOperation, DropBehavior, Ident, ObjectName, RenameTableNameKind,
+    AlterTable, AlterTableOperation, DropBehavior, Ident, ObjectName, RenameTableNameKind, SqlOption,
 };
 use hyperslab_store::ArrayName;
 
-use super::create_table::column;
+use super::create_table::{byte_size, codec as codec_of, column};
 use super::refuse_clauses;
 use crate::session::Frame;
 use crate::table::ROW;
@@ -43,6 +43,14 @@ pub(super) fn plan(frame: &Frame, alter: AlterTable) -> Result<LogicalPlan> {
             }
             Change::Rename { from: array, to, if_exists }
         }
+        [AlterTableOperation::SetOptionsParens { options }] => {
+            let mut set =
+                Change::SetOptions { name: array.clone(), shard_bytes: None, codec: None, codecs: vec![], if_exists };
+            for option in options {
+                set_option(&array, option, &mut set)?;
+            }
+            set
+        }
         operations => {
             let mut steps = Vec::new();
             for operation in operations {
@@ -52,6 +60,27 @@ pub(super) fn plan(frame: &Frame, alter: AlterTable) -> Result<LogicalPlan> {
         }
     };
     Ok(StoreChange::plan(&frame.store, change))
+}
+
+/// One of `SET (codec = 'zstd', 'field.codec' = 'none', shard_bytes = '64MiB')`.
+fn set_option(array: &ArrayName, option: &SqlOption, set: &mut Change) -> Result<()> {
+    let Change::SetOptions { shard_bytes, codec, codecs, .. } = set else { return Ok(()) };
+    let SqlOption::KeyValue { key, value } = option else { return unknown_option(array, option) };
+    match (key.value.rsplit_once('.'), key.value.to_lowercase().as_str()) {
+        (None, "shard_bytes") => *shard_bytes = Some(byte_size(value)?),
+        (None, "codec") => *codec = Some(codec_of(&key.value, value)?),
+        (Some((field, name)), _) if name.eq_ignore_ascii_case("codec") => {
+            codecs.push((field.to_owned(), codec_of(&key.value, value)?));
+        }
+        _ => return unknown_option(array, option),
+    }
+    Ok(())
+}
+
+fn unknown_option(array: &ArrayName, option: &SqlOption) -> Result<()> {
+    not_impl_err!(
+        "ALTER TABLE {array} SET: {option} is not supported; the options are: shard_bytes, codec, and '<field>.codec' for one field"
+    )
 }
 
 /// What an operation does to the fields.
@@ -78,7 +107,7 @@ fn fields(frame: &Frame, array: &ArrayName, operation: &AlterTableOperation) -> 
             plan_err!("ALTER TABLE {array}: RENAME TO stands alone; use two statements in a transaction")
         }
         other => not_impl_err!(
-            "ALTER TABLE {array} {other} is not supported; RENAME TO, ADD COLUMN, DROP COLUMN and RENAME COLUMN are"
+            "ALTER TABLE {array} {other} is not supported; RENAME TO, ADD COLUMN, DROP COLUMN, RENAME COLUMN and, alone, SET (…) are"
         ),
     }
 }

@@ -319,7 +319,7 @@ fn unknown_option<T>(option: &impl std::fmt::Display) -> Result<T> {
 }
 
 /// `'zstd'`, `'zstd(9)'`, `'none'`.
-fn codec(option: &str, value: &SqlExpr) -> Result<Codec> {
+pub(super) fn codec(option: &str, value: &SqlExpr) -> Result<Codec> {
     let text = match value {
         SqlExpr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => text,
         _ => return plan_err!("option {option} takes a codec such as 'zstd', 'zstd(9)' or 'none', not {value}"),
@@ -328,7 +328,7 @@ fn codec(option: &str, value: &SqlExpr) -> Result<Codec> {
 }
 
 /// `67108864`, `'64MiB'`, `'64 MB'`.
-fn byte_size(value: &SqlExpr) -> Result<u64> {
+pub(super) fn byte_size(value: &SqlExpr) -> Result<u64> {
     let bad = || plan_err!("option shard_bytes takes a size such as '64MiB', not {value}");
     let SqlExpr::Value(v) = value else { return bad() };
     let text = match &v.value {

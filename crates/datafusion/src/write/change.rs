@@ -16,7 +16,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use futures::TryStreamExt;
 use hyperslab_core::{Error, ErrorKind, FieldSpec, Result as StoreResult};
-use hyperslab_store::{ArrayName, ArrayOptions, Store, Transaction};
+use hyperslab_store::{ArrayName, ArrayOptions, Codec, Store, Transaction};
 
 use super::IfExists;
 use crate::to_datafusion;
@@ -33,6 +33,14 @@ pub(crate) enum Change {
     Rename { from: ArrayName, to: ArrayName, if_exists: bool },
     /// ALTER TABLE: other fields, in order.
     Alter { name: ArrayName, steps: Vec<FieldChange>, if_exists: bool },
+    /// ALTER TABLE … SET: options of files that are written from now on; a field's own codec comes last.
+    SetOptions {
+        name: ArrayName,
+        shard_bytes: Option<u64>,
+        codec: Option<Codec>,
+        codecs: Vec<(String, Codec)>,
+        if_exists: bool,
+    },
     /// CREATE SCHEMA.
     CreateSchema { name: String, if_not_exists: bool },
     /// DROP SCHEMA, with its arrays where `cascade`.
@@ -106,6 +114,13 @@ impl Change {
             Self::Rename { from, to, .. } => tx.rename(from, to),
             Self::Alter { name, if_exists: true, .. } if !base.contains(name) => Ok(()),
             Self::Alter { name, steps, .. } => steps.iter().try_for_each(|step| step.apply(tx, name)),
+            Self::SetOptions { name, if_exists: true, .. } if !base.contains(name) => Ok(()),
+            Self::SetOptions { name, shard_bytes, codec, codecs, .. } => {
+                let fields = tx.fields(name)?;
+                let all = codec.iter().flat_map(|codec| fields.iter().map(|f| (f.name().to_owned(), *codec)));
+                let codecs = all.chain(codecs.iter().cloned()).collect();
+                tx.set_options(name, *shard_bytes, &codecs)
+            }
             Self::CreateSchema { name, .. } if base.schemas().contains(name) => match self.is_lenient() {
                 true => Ok(()),
                 false => Err(taken(format!("schema {name} exists already"))),
@@ -140,6 +155,7 @@ impl Change {
             Self::Drop { if_exists, .. }
             | Self::Rename { if_exists, .. }
             | Self::Alter { if_exists, .. }
+            | Self::SetOptions { if_exists, .. }
             | Self::DropSchema { if_exists, .. } => *if_exists,
             Self::CreateSchema { if_not_exists, .. } => *if_not_exists,
             Self::SetTag { .. } | Self::DropTag { .. } | Self::Restore { .. } => false,
@@ -164,6 +180,7 @@ impl fmt::Display for Change {
                 let steps: Vec<_> = steps.iter().map(ToString::to_string).collect();
                 write!(f, "alter {name}: {}", steps.join(", "))
             }
+            Self::SetOptions { name, .. } => write!(f, "set options of {name}"),
             Self::CreateSchema { name, .. } => write!(f, "create schema {name}"),
             Self::DropSchema { name, .. } => write!(f, "drop schema {name}"),
             Self::SetTag { tag, version, .. } => write!(f, "tag version {version} as {tag}"),
