@@ -39,6 +39,11 @@ const RATIOS: &[(&str, &str, &str, &str, &str)] = &[
     ("top_k, scalar subquery", "summing the map", "top_k", "top_k subquery", "floor 2"),
     ("ORDER BY l2_distance LIMIT 10, $1 bound", "summing the map", "top_k", "order by", "floor 2"),
     ("ORDER BY cosine_distance LIMIT 10, $1 bound", "summing the map", "top_k", "order by cosine", "floor 2"),
+    ("top_k, a filter that keeps 1 %", "top_k without it", "top_k", "filter 1 %", "top_k subquery"),
+    ("top_k, a filter that keeps 50 %", "top_k without it", "top_k", "filter 50 %", "top_k subquery"),
+    ("top_k of 100 rows × 768, $1 bound", "SELECT 1", "top_k", "fixed parameter", "fixed floor"),
+    ("top_k of 100 rows × 768, scalar subquery", "SELECT 1", "top_k", "fixed subquery", "fixed floor"),
+    ("top_k of 100 rows × 768, literal of 768 numbers", "SELECT 1", "top_k", "fixed literal", "fixed floor"),
     ("append 100 rows, commit os", "pwrite of the same bytes", "append", "os", "floor"),
     ("append 100 rows, commit full", "pwrite + 4 fsync", "append", "full", "floor full"),
     ("open a store with 10,000 versions", "reading its checkpoint", "open", "open", "floor"),
@@ -56,6 +61,7 @@ fn main() {
     let vectors = vectors(&folder.path().join("vectors.slab"));
     scan(&mut criterion, &runtime, &vectors, folder.path());
     top_k(&mut criterion, &runtime, &vectors);
+    fixed_cost(&mut criterion, &runtime);
     edited(&mut criterion, &runtime, &vectors);
     append(&mut criterion, folder.path());
     open(&mut criterion, folder.path());
@@ -172,6 +178,49 @@ fn top_k(criterion: &mut Criterion, runtime: &Runtime, store: &Store) {
     group.bench_function("floor 2", |b| b.iter(|| sum(black_box(view.as_slice()), THREADS)));
     for (name, sql, parameters) in cases {
         group.bench_function(name, |b| b.iter(|| run(sql, parameters.clone())));
+    }
+    group.bench_function("filter 1 %", |b| b.iter(|| run(FILTERED_1, vec![])));
+    group.bench_function("filter 50 %", |b| b.iter(|| run(FILTERED_50, vec![])));
+    group.finish();
+}
+
+/// 10,000 and 500,000 of the rows, spread over all of them.
+const FILTERED_1: &str = "SELECT row, score FROM top_k('vectors', (SELECT value FROM vectors WHERE row = 7), 10, \
+                          metric => 'l2', filter => row % 100 = 3)";
+const FILTERED_50: &str = "SELECT row, score FROM top_k('vectors', (SELECT value FROM vectors WHERE row = 7), 10, \
+                           metric => 'l2', filter => (row * 7919) % 1009 < 505)";
+
+/// What a search costs whatever it searches: 100 rows, one session, beside a statement that does nothing.
+fn fixed_cost(criterion: &mut Criterion, runtime: &Runtime) {
+    const DIM: usize = 768;
+    let store = Store::memory();
+    let mut tx = store.begin().unwrap();
+    let field = FieldSpec::new("value", DType::Float32, vec![DIM]).unwrap();
+    tx.create("tiny", vec![field], ArrayOptions::default()).unwrap();
+    tx.append_ndarray("tiny", &ndarray::Array2::from_shape_vec((100, DIM), noise(100 * DIM)).unwrap()).unwrap();
+    tx.commit().unwrap();
+    let session = session(&store);
+    let query = ScalarValue::List(ScalarValue::new_list_nullable(
+        &noise(DIM).into_iter().map(ScalarValue::from).collect::<Vec<_>>(),
+        &datafusion::arrow::datatypes::DataType::Float32,
+    ));
+    let literal = noise(DIM).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let search = |query: &str| format!("SELECT row, score FROM top_k('tiny', {query}, 10, metric => 'l2')");
+    let cases = [
+        ("fixed floor", "SELECT 1".to_owned(), vec![]),
+        ("fixed parameter", search("$1"), vec![query]),
+        ("fixed subquery", search("(SELECT value FROM tiny WHERE row = 7)"), vec![]),
+        ("fixed literal", search(&format!("[{literal}]")), vec![]),
+    ];
+    let mut group = criterion.benchmark_group("top_k");
+    for (name, sql, parameters) in cases {
+        let run = async || {
+            let frame = session.sql(&sql).await.unwrap();
+            let bound = parameters.clone();
+            let frame = if bound.is_empty() { frame } else { frame.with_param_values(bound).unwrap() };
+            assert!(!frame.collect().await.unwrap().is_empty());
+        };
+        group.bench_function(name, |b| b.iter(|| runtime.block_on(run())));
     }
     group.finish();
 }

@@ -298,6 +298,7 @@ fn functions(app: &mut App, arguments: &[String]) -> Done {
     let Some(name) = arguments.first() else {
         let kind = |kind| match kind {
             FunctionKind::Scalar => "scalar",
+            FunctionKind::Aggregate => "aggregate",
             FunctionKind::Table => "table",
         };
         let column = |f: fn(&hyperslab::FunctionDoc) -> &str| -> ArrayRef {

@@ -17,7 +17,11 @@ Every example runs as it stands in the root of the repository.
 fn page() -> String {
     let docs = function_docs();
     let mut page = INTRODUCTION.to_owned();
-    for (kind, title) in [(FunctionKind::Table, "Table functions"), (FunctionKind::Scalar, "Scalar functions")] {
+    for (kind, title) in [
+        (FunctionKind::Table, "Table functions"),
+        (FunctionKind::Scalar, "Scalar functions"),
+        (FunctionKind::Aggregate, "Aggregate functions"),
+    ] {
         write!(page, "\n## {title}\n").unwrap();
         docs.iter().filter(|doc| doc.kind == kind).for_each(|doc| section(doc, &mut page));
     }

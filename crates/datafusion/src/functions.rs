@@ -10,12 +10,13 @@ mod jaccard_distance;
 mod l1_distance;
 mod l2_distance;
 mod operators;
+mod top_k_agg;
 
 use std::sync::Arc;
 
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::logical_expr::ScalarUDF;
 use datafusion::logical_expr::planner::ExprPlanner;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 pub(crate) use array_literal::list_literal;
 pub(crate) use distance::{DistanceFunction, is_null_of_zero, is_zero};
@@ -27,6 +28,8 @@ use crate::table_functions::TABLE_FUNCTIONS;
 pub enum FunctionKind {
     /// In an expression.
     Scalar,
+    /// In an expression, over the rows of a group.
+    Aggregate,
     /// In FROM.
     Table,
 }
@@ -38,7 +41,7 @@ pub struct FunctionDoc {
     pub name: &'static str,
     /// Its other names.
     pub aliases: &'static [&'static str],
-    /// Scalar or table function.
+    /// Scalar, aggregate or table function.
     pub kind: FunctionKind,
     /// Its arguments, as error messages print them.
     pub signature: &'static str,
@@ -57,7 +60,7 @@ pub struct FunctionDoc {
 /// ```
 pub fn function_docs() -> Vec<FunctionDoc> {
     let scalar = distance_functions().map(|f| f.doc);
-    let mut docs: Vec<_> = TABLE_FUNCTIONS.iter().map(|f| f.doc).chain(scalar).collect();
+    let mut docs: Vec<_> = TABLE_FUNCTIONS.iter().map(|f| f.doc).chain(scalar).chain([top_k_agg::TOP_K_AGG]).collect();
     docs.sort_unstable_by_key(|f| f.name);
     docs
 }
@@ -76,11 +79,13 @@ fn distance_functions() -> impl Iterator<Item = &'static distance::DistanceDoc> 
     .flatten()
 }
 
-/// Adds the scalar functions, of which those whose names DataFusion has replace its own, and the expression planners,
+/// Adds the aggregates and the scalar functions, of which those whose names DataFusion has replace its own, and the expression planners,
 /// which must stand before DataFusion's: the first that plans an expression wins.
 pub(crate) fn register_on(builder: &mut SessionStateBuilder) {
     let functions = distance_functions().map(|f| Arc::new(ScalarUDF::new_from_impl(DistanceFunction::new(f))));
     builder.scalar_functions().get_or_insert_default().extend(functions);
+    let aggregate = Arc::new(AggregateUDF::new_from_impl(top_k_agg::TopKAgg::new()));
+    builder.aggregate_functions().get_or_insert_default().push(aggregate);
     let planners: [Arc<dyn ExprPlanner>; 2] =
         [Arc::new(array_literal::ArrayLiterals), Arc::new(operators::DistanceOperators)];
     builder.expr_planners().get_or_insert_default().splice(0..0, planners);

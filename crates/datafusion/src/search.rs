@@ -11,12 +11,14 @@ mod late;
 mod lineage;
 mod logical;
 mod planner;
+mod query;
 mod rank;
 mod stream;
 
 pub(crate) use lineage::origin;
-pub(crate) use logical::{Order, Output, Search, pushed_condition, vector_column};
+pub(crate) use logical::{Order, Output, Search, count_of, pushed_condition, vector_column};
 pub(crate) use planner::SearchPlanner;
+pub(crate) use query::QueryVector;
 
 #[cfg(test)]
 mod tests;

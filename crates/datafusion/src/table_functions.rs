@@ -8,6 +8,7 @@ mod history;
 mod positions;
 mod read_npy;
 mod shards;
+mod similar_pairs;
 mod slice;
 mod take;
 mod top_k;
@@ -17,6 +18,7 @@ use datafusion::logical_expr::LogicalPlan;
 
 pub(crate) use call::{Call, literal};
 pub(crate) use positions::PositionsPlanner;
+pub(crate) use similar_pairs::SimilarPairsPlanner;
 
 use crate::functions::FunctionDoc;
 
@@ -62,6 +64,7 @@ pub(crate) static TABLE_FUNCTIONS: &[&TableFunction] = &[
     &history::HISTORY,
     &read_npy::READ_NPY,
     &shards::SHARDS,
+    &similar_pairs::SIMILAR_PAIRS,
     &slice::SLICE,
     &history::TAGS,
     &take::TAKE,

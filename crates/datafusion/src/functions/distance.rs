@@ -45,6 +45,11 @@ impl DistanceFunction {
         self.distance
     }
 
+    /// Whether a distance of two vectors without NULLs can be NULL.
+    fn may_be_null(&self) -> bool {
+        is_null_of_zero(self.distance, f64::NAN, || true)
+    }
+
     fn refuse_lengths<T>(&self, a: usize, b: usize) -> Result<T> {
         exec_err!("{} needs vectors of the same length, not of {a} and {b} values", self.name)
     }
@@ -72,6 +77,15 @@ impl DistanceFunction {
     fn to_one(&self, column: &dyn Array, vector: &[f64]) -> Result<ArrayRef> {
         let vectors = Vectors::try_new(column)?;
         let query = PreparedQuery::for_distance(self.distance, vector);
+        if let (Some((dim, elements)), true) = (vectors.dense(), vectors.has_no_nulls() && !self.may_be_null())
+            && dim == vector.len()
+        {
+            let mut scores = vec![0.0; vectors.len()];
+            each_number_type!(vectors, values => {
+                distances(&values[elements], dim, &query, &mut scores).map_err(to_datafusion)
+            })?;
+            return Ok(Arc::new(Float64Array::from(scores)));
+        }
         let mut out = vec![None; vectors.len()];
         for run in vectors.runs() {
             let first = vectors.range(run.start);

@@ -9,7 +9,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, Result};
 use datafusion::datasource::source_as_provider;
@@ -20,7 +19,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 
 use crate::functions::DistanceFunction;
-use crate::search::{Order, Output, Search, origin};
+use crate::search::{Order, Output, QueryVector, Search, origin};
 use crate::table::{ArrayTable, ROW};
 use crate::vectors::element_type;
 
@@ -175,7 +174,7 @@ fn is_row_of(plan: &LogicalPlan, tie: &Expr, value: &Column) -> bool {
 
 /// The query vector as a plan, if it is the same whenever it is asked for: the sort asks again.
 fn query_plan(query: &Expr) -> Result<Option<LogicalPlan>> {
-    let doubles = DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true)));
+    let doubles = QueryVector::data_type();
     let (plan, value) = match query {
         Expr::ScalarSubquery(s) if s.outer_ref_columns.is_empty() && is_repeatable(&s.subquery)? => {
             let Some(column) = s.subquery.schema().columns().into_iter().next() else { return Ok(None) };
@@ -189,6 +188,9 @@ fn query_plan(query: &Expr) -> Result<Option<LogicalPlan>> {
     };
     if element_type(&value.get_type(plan.schema())?).is_none() {
         return Ok(None);
+    }
+    if matches!(value, Expr::Literal(..)) {
+        return QueryVector::plan(value).map(Some);
     }
     plan.project(vec![cast(value, doubles).alias("query")])?.build().map(Some)
 }

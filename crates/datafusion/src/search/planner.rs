@@ -14,8 +14,9 @@ use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use super::exec::{ExecColumn, Parts, SearchExec, VectorsFrom};
 use super::lineage::origin;
 use super::logical::{Search, SearchColumn};
+use super::query::QueryVector;
 
-/// Plans [`Search`] nodes.
+/// Plans [`Search`] nodes and their [`QueryVector`]s.
 #[derive(Debug, Default)]
 pub(crate) struct SearchPlanner;
 
@@ -30,6 +31,9 @@ impl ExtensionPlanner for SearchPlanner {
         session: &dyn Session,
         context: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if let Some(query) = node.as_any().downcast_ref::<QueryVector>() {
+            return query.physical(planner, session, context).map(Some);
+        }
         let Some(search) = node.as_any().downcast_ref::<Search>() else { return Ok(None) };
         let [input, query] = inputs else { return internal_err!("a search has two inputs") };
         let k = search.k.clone().unalias();

@@ -22,7 +22,7 @@ use crate::optimizer::pin::PinSnapshot;
 use crate::optimizer::row_join::RowJoin;
 use crate::optimizer::top_k::OrderByDistance;
 use crate::search::SearchPlanner;
-use crate::table_functions::PositionsPlanner;
+use crate::table_functions::{PositionsPlanner, SimilarPairsPlanner};
 use crate::types::HyperslabTypes;
 use crate::write::WritePlanner;
 use crate::write::in_order::RowOrder;
@@ -105,8 +105,12 @@ impl QueryPlanner for HyperslabQueryPlanner {
         match &self.inner {
             Some(inner) if !has_our_nodes(plan)? => inner.create_physical_plan(plan, session).await,
             _ => {
-                let planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> =
-                    vec![Arc::new(WritePlanner), Arc::new(SearchPlanner), Arc::new(PositionsPlanner)];
+                let planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> = vec![
+                    Arc::new(WritePlanner),
+                    Arc::new(SearchPlanner),
+                    Arc::new(PositionsPlanner),
+                    Arc::new(SimilarPairsPlanner),
+                ];
                 DefaultPhysicalPlanner::with_extension_planners(planners).create_physical_plan(plan, session).await
             }
         }
@@ -125,5 +129,14 @@ fn has_our_nodes(plan: &LogicalPlan) -> Result<bool> {
 }
 
 /// The names of our logical nodes.
-const OUR_NODES: [&str; 8] =
-    ["ArrayEdit", "ArrayWrite", "FlattenCells", "InOrder", "Positions", "Search", "StoreChange", "WholeFile"];
+const OUR_NODES: [&str; 9] = [
+    "ArrayEdit",
+    "ArrayWrite",
+    "FlattenCells",
+    "InOrder",
+    "Positions",
+    "Search",
+    "StoreChange",
+    "WholeFile",
+    "SimilarPairs",
+];

@@ -128,12 +128,11 @@ impl<'a> Call<'a> {
     /// An expression of no columns: a literal, a parameter, a computation.
     pub(crate) fn constant(&mut self, expr: ast::Expr) -> Result<Expr> {
         let name = self.name();
-        let text = expr.to_string();
-        let planned = match self.context.sql_to_expr(expr, &DFSchema::empty()) {
+        let planned = match self.context.sql_to_expr(expr.clone(), &DFSchema::empty()) {
             Ok(planned) => planned,
             Err(e) if matches!(e.find_root(), datafusion::error::DataFusionError::SchemaError(..)) => {
                 return plan_err!(
-                    "{name}: the argument {text} names a column, and a table function's argument cannot refer to \
+                    "{name}: the argument {expr} names a column, and a table function's argument cannot refer to \
                      another table yet"
                 );
             }

@@ -1,7 +1,7 @@
 //! `top_k`: the k rows of an array that are nearest to a query vector.
 
 use datafusion::arrow::array::Array;
-use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Column, DFSchema, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit};
 use datafusion::sql::sqlparser::ast;
@@ -13,7 +13,7 @@ use super::{Call, Parameter, TableFunction};
 use crate::dialect;
 use crate::error::to_datafusion;
 use crate::functions::{FunctionDoc, FunctionKind};
-use crate::search::{Order, Output, Search, vector_column};
+use crate::search::{Order, Output, QueryVector, Search, vector_column};
 use crate::table::ROW;
 use crate::vectors::{element_type, fixed_len, parse_vector};
 
@@ -143,7 +143,7 @@ struct Wanted<'a> {
 impl Wanted<'_> {
     /// The type that queries are computed in. The array's own would cut off what a query says more precisely.
     fn query_type() -> DataType {
-        DataType::List(std::sync::Arc::new(Field::new_list_field(DataType::Float64, true)))
+        QueryVector::data_type()
     }
 
     fn check_len(&self, len: Option<usize>) -> Result<()> {
@@ -189,7 +189,13 @@ impl Wanted<'_> {
             }
         }
         self.check_len(len_of(&expr))?;
-        LogicalPlanBuilder::empty(true).project(vec![cast(expr, Self::query_type()).alias("query")])?.build()
+        let query = cast(expr, Self::query_type());
+        match &query {
+            Expr::Cast(c) if matches!(c.expr.clone().unalias(), Expr::Literal(..) | Expr::Placeholder(_)) => {
+                QueryVector::plan(query)
+            }
+            _ => LogicalPlanBuilder::empty(true).project(vec![query.alias("query")])?.build(),
+        }
     }
 
     /// The vectors of a subquery that gives one row.

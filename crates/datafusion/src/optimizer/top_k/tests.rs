@@ -21,7 +21,10 @@ const SETUP: &str = "
         FROM generate_series(0, 29)";
 
 /// Shapes that become a search.
-const SEARCHED: [&str; 34] = [
+const SEARCHED: [&str; 37] = [
+    "WITH c AS (SELECT * FROM t ORDER BY l2_distance(v, [0, 0]), row LIMIT 5 OFFSET 2) SELECT row FROM c ORDER BY row",
+    "SELECT row FROM t WHERE EXISTS (SELECT 1 FROM ties WHERE ties.row = t.label) ORDER BY l2_distance(v, [1, 2]) LIMIT 5",
+    "SELECT row FROM t WHERE v <-> [1, 2] < 9.5 AND other IN (1, 2) ORDER BY v <-> [1, 2], row LIMIT 400 OFFSET 1",
     "SELECT row FROM t ORDER BY l2_distance(v, [1, 2]), row LIMIT 5",
     "SELECT row, label, v FROM t ORDER BY l2_distance(v, [1, 2]) LIMIT 5",
     "SELECT * FROM t ORDER BY v <-> '[1, 2]' LIMIT 5",
