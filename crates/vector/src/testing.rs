@@ -178,7 +178,7 @@ fn by_sums(
     };
     let shares = |v: &[f64]| -> Vec<f64> {
         let total = sum(&mut v.iter().copied());
-        v.iter().map(|v| if total.is_infinite() { f64::NAN } else { v / total.abs() }).collect()
+        v.iter().map(|v| if total == 0.0 || total.is_infinite() { f64::NAN } else { v / total.abs() }).collect()
     };
     let rel_entr = |p: f64, q: f64| match () {
         () if p.is_nan() || q.is_nan() => f64::NAN,

@@ -220,12 +220,15 @@ fn what_the_formulas_leave_open_is_defined() {
         assert_eq!(of(divergence, [-1.0, 2.0], [1.0, 1.0]), f64::INFINITY);
         assert_eq!(of(divergence, [-1.0, -1.0], [1.0, 1.0]), f64::INFINITY);
         assert_eq!(of(divergence, [1.0, 1.0], [-1.0, 2.0]), f64::INFINITY);
-        for nothing in [[0.0, 0.0], [f64::NAN, 1.0], [f64::INFINITY, 1.0], [f64::MAX, f64::MAX]] {
+        for nothing in [[0.0, 0.0], [-1.0, 1.0], [f64::NAN, 1.0], [f64::INFINITY, 1.0], [f64::MAX, f64::MAX]] {
             assert!(of(divergence, nothing, [1.0, 1.0]).is_nan() && of(divergence, [1.0, 1.0], nothing).is_nan());
         }
         // Ratios that float64 does not hold have a logarithm all the same.
         assert!((of(divergence, [1.0, 1.0], [1e-320, 1.0]) - of(divergence, [1.0, 1.0], [1e-300, 1.0])).abs() < 24.0);
     }
+    // Of a whole group of lanes, which needs no padding, as of less.
+    let whole: Vec<f64> = (0..16).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
+    assert!(pair_distance(KlDivergence, &whole, &[1.0; 16]).unwrap().is_nan());
     assert_eq!(of(JaccardDistance, [0.0, 0.0], [0.0, -0.0]), 0.0);
     assert_eq!(of(JaccardDistance, [0.0, 1.0], [1.0, 0.0]), 1.0);
     assert!(

@@ -16,7 +16,7 @@ pub(crate) fn distribution(mut groups: Vec<Lanes>) -> Vec<Lanes> {
 
 #[inline(always)]
 fn probability(value: f64, sum: f64) -> f64 {
-    value / if sum.is_infinite() { f64::NAN } else { sum.abs() }
+    value / if sum == 0.0 || sum.is_infinite() { f64::NAN } else { sum.abs() }
 }
 
 /// The divergence of each row from a distribution.

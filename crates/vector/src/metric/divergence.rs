@@ -13,7 +13,7 @@
 //! What the formulas leave open, as SciPy's `rel_entr` settles it:
 //! - pᵢ = 0 adds 0; pᵢ > 0 where qᵢ = 0 makes Kullback–Leibler infinite (Jensen–Shannon never);
 //! - a negative element in either vector: infinity;
-//! - a vector whose sum is 0 or infinite is no distribution: NaN, as with a NaN;
+//! - a vector whose sum is 0 or infinite is no distribution: NaN, whatever its elements, as with a NaN;
 //! - rounding never leaves the range: a sum below 0 is taken for 0.
 
 /// A sum of divergences, which is not negative but for rounding.
