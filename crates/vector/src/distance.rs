@@ -159,21 +159,41 @@ enum Form {
     DivergenceFromMean,
 }
 
-/// How many rows are computed at once: their scores and norms stay in the first-level cache.
+/// How many rows are computed at once at most: their scores and norms stay in the first-level cache.
 pub(crate) const BATCH: usize = 128;
 
-/// The scores of at most [`BATCH`] rows.
-pub(crate) fn scores<T: Load>(rows: &[T], query: &PreparedQuery, scores: &mut [f64]) {
+/// The bytes of rows that are computed at once, if they are at least [`FEWEST`]: while scores are made of their sums,
+/// no memory is read, so that these breaks must be short.
+const BATCH_BYTES: usize = 16 << 10;
+
+/// The fewest rows that are computed at once, for a batch costs something by itself.
+const FEWEST: usize = 16;
+
+/// How many rows of a length are best computed at once.
+pub(crate) fn batch_rows<T>(dim: usize) -> usize {
+    (BATCH_BYTES / (dim * size_of::<T>()).max(1)).clamp(FEWEST, BATCH)
+}
+
+/// Room for what belongs to the scores of a batch, to be used again.
+pub(crate) struct Room {
+    seconds: [f64; BATCH],
+    query_norms: [f64; BATCH],
+}
+
+impl Room {
+    pub(crate) fn new(query: &PreparedQuery) -> Self {
+        Self { seconds: [0.0; BATCH], query_norms: [query.norm(); BATCH] }
+    }
+}
+
+/// The scores of at most [`BATCH`] rows, in room of the query's.
+pub(crate) fn scores<T: Load>(rows: &[T], query: &PreparedQuery, room: &mut Room, scores: &mut [f64]) {
     let (dim, count) = (query.dim(), scores.len());
-    let (mut seconds, mut query_norms) = ([0.0; BATCH], [0.0; BATCH]);
-    let (seconds, query_norms) = (&mut seconds[..count], &mut query_norms[..count]);
+    let (seconds, query_norms) = (&mut room.seconds[..count], &room.query_norms[..count]);
     match query.distance().form() {
         Form::Unequal | Form::Overlap if T::BITS => bit_sums(rows, query, scores, seconds),
         Form::Product => row_sums::<T, Product>(rows, query, scores, seconds),
-        Form::ProductAndNorm => {
-            row_sums::<T, ProductAndNorm>(rows, query, scores, seconds);
-            query_norms.fill(query.norm());
-        }
+        Form::ProductAndNorm => row_sums::<T, ProductAndNorm>(rows, query, scores, seconds),
         Form::SquaredDifference => row_sums::<T, SquaredDifference>(rows, query, scores, seconds),
         Form::AbsoluteDifference => row_sums::<T, AbsoluteDifference>(rows, query, scores, seconds),
         Form::Unequal => row_sums::<T, Unequal>(rows, query, scores, seconds),
@@ -189,17 +209,19 @@ pub(crate) fn scores<T: Load>(rows: &[T], query: &PreparedQuery, scores: &mut [f
 }
 
 fn row_sums<T: Load, F: Term>(rows: &[T], query: &PreparedQuery, sums: &mut [f64], seconds: &mut [f64]) {
-    let (dim, query) = (query.dim(), query.groups());
-    kernel::run(Rows::<T, F> { rows, dim, query, sums, seconds, term: PhantomData });
+    let (dim, groups) = (query.dim(), query.groups());
+    kernel::run(Rows::<T, F> { rows, dim, query: groups, sums, seconds, exact: query.is_narrow(), term: PhantomData });
 }
 
 /// As the sums of [`Unequal`] and [`Overlap`], of bits.
 fn bit_sums<T: Load>(rows: &[T], query: &PreparedQuery, sums: &mut [f64], seconds: &mut [f64]) {
-    kernel::run(BitCounts { rows, query: query.bytes(), unequal: sums, both: seconds });
-    if !matches!(query.distance(), Distance::Hamming) {
-        for (sum, second) in sums.iter_mut().zip(seconds) {
-            (*sum, *second) = (*second, *sum + *second);
-        }
+    let (query, of) = (query.bytes(), query.distance());
+    if of == Distance::Hamming {
+        return kernel::run(BitCounts::<T, false> { rows, query, unequal: sums, both: seconds });
+    }
+    kernel::run(BitCounts::<T, true> { rows, query, unequal: sums, both: seconds });
+    for (sum, second) in sums.iter_mut().zip(seconds) {
+        (*sum, *second) = (*second, *sum + *second);
     }
 }
 
@@ -325,8 +347,10 @@ pub fn distances<T: Scalar>(rows: &[T], dim: usize, query: &PreparedQuery, out: 
 }
 
 pub(crate) fn distances_loop<T: Load>(rows: &[T], query: &PreparedQuery, out: &mut [f64]) {
-    for (b, out) in out.chunks_mut(BATCH).enumerate() {
-        scores(&rows[b * BATCH * query.dim()..], query, out);
+    let mut room = Room::new(query);
+    let count = batch_rows::<T>(query.dim());
+    for (b, out) in out.chunks_mut(count).enumerate() {
+        scores(&rows[b * count * query.dim()..], query, &mut room, out);
     }
 }
 
@@ -361,7 +385,7 @@ pub(crate) fn pairwise_loop<T: Scalar + Load>(distance: Distance, a: &[T], b: &[
         for (r, out) in out.iter_mut().enumerate() {
             let row = r * dim..(r + 1) * dim;
             let query = PreparedQuery::for_distance(distance, &crate::to_f64(&b[row.clone()]));
-            scores(&a[row], &query, std::slice::from_mut(out));
+            scores(&a[row], &query, &mut Room::new(&query), std::slice::from_mut(out));
         }
         return;
     }

@@ -1,7 +1,8 @@
 //! The sums that every metric is made of, in a fixed order of additions.
 //!
 //! A vector is cut into groups of [`LANES`] elements, the last padded with zeros. Element i of each group
-//! is added to lane i, in float64, by a multiplication and an addition of their own (never a fused one);
+//! is added to lane i, in float64, by a multiplication and an addition of their own (a fused one only where the product
+//! is exact, and the fused result therefore the same: see [`Load::NARROW`]);
 //! at the end lane i and lane i + 8 are added, then i and i + 4, i and i + 2, and the last two. IEEE 754
 //! fixes the result of each step, so a sum has the same bits on every instruction set, for a row alone or
 //! in a block, for one query or several, whatever the number of threads. Sixteen partial sums also keep the
@@ -41,7 +42,7 @@ pub(crate) type Lanes = [f64; LANES];
 pub(crate) enum InstructionSet {
     /// What the build targets: SSE2 on x86-64, NEON on AArch64.
     Baseline,
-    /// AVX2 with F16C and FMA.
+    /// AVX2 with F16C, FMA and POPCNT.
     #[cfg(target_arch = "x86_64")]
     Avx2,
     /// AVX-512 F, BW, DQ and VL.
@@ -56,7 +57,11 @@ impl InstructionSet {
         let mut sets = vec![Self::Baseline];
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") && is_x86_feature_detected!("fma") {
+            if is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("f16c")
+                && is_x86_feature_detected!("fma")
+                && is_x86_feature_detected!("popcnt")
+            {
                 sets.push(Self::Avx2);
                 if is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
@@ -107,13 +112,13 @@ pub(crate) fn run_with<P: Pass>(set: InstructionSet, pass: P) {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,f16c,fma")]
+#[target_feature(enable = "avx2,f16c,fma,popcnt")]
 fn avx2<P: Pass>(pass: P) {
     pass.run::<Avx2>();
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,f16c,fma,avx512f,avx512bw,avx512dq,avx512vl")]
+#[target_feature(enable = "avx2,f16c,fma,popcnt,avx512f,avx512bw,avx512dq,avx512vl")]
 fn avx512<P: Pass>(pass: P) {
     pass.run::<Avx512>();
 }
@@ -126,10 +131,66 @@ pub(crate) trait Term {
     /// What one pair of elements adds.
     fn of<I: Isa>(a: I::Vector, b: I::Vector) -> I::Vector;
 
+    /// The sum with what one pair of elements adds; `EXACT` says that products of the two are exact.
+    #[inline(always)]
+    fn add<I: Isa, const EXACT: bool>(sum: I::Vector, a: I::Vector, b: I::Vector) -> I::Vector {
+        I::add(sum, Self::of::<I>(a, b))
+    }
+
     /// What it adds to the second sum; `a` is the row's.
     #[inline(always)]
     fn second<I: Isa>(_a: I::Vector, _b: I::Vector) -> I::Vector {
         I::zero()
+    }
+
+    /// The second sum with that; `EXACT` says that squares of `a` are exact.
+    #[inline(always)]
+    fn add_second<I: Isa, const EXACT: bool>(sum: I::Vector, a: I::Vector, b: I::Vector) -> I::Vector {
+        I::add(sum, Self::second::<I>(a, b))
+    }
+}
+
+/// a b.
+pub(crate) struct Product;
+
+impl Term for Product {
+    const SECOND: bool = false;
+
+    #[inline(always)]
+    fn of<I: Isa>(a: I::Vector, b: I::Vector) -> I::Vector {
+        I::mul(a, b)
+    }
+
+    #[inline(always)]
+    fn add<I: Isa, const EXACT: bool>(sum: I::Vector, a: I::Vector, b: I::Vector) -> I::Vector {
+        if EXACT { I::add_exact_product(sum, a, b) } else { I::add(sum, I::mul(a, b)) }
+    }
+}
+
+/// a b, and the squared norms.
+pub(crate) struct ProductAndNorm;
+
+impl Term for ProductAndNorm {
+    const SECOND: bool = true;
+
+    #[inline(always)]
+    fn of<I: Isa>(a: I::Vector, b: I::Vector) -> I::Vector {
+        I::mul(a, b)
+    }
+
+    #[inline(always)]
+    fn add<I: Isa, const EXACT: bool>(sum: I::Vector, a: I::Vector, b: I::Vector) -> I::Vector {
+        Product::add::<I, EXACT>(sum, a, b)
+    }
+
+    #[inline(always)]
+    fn second<I: Isa>(a: I::Vector, _b: I::Vector) -> I::Vector {
+        I::mul(a, a)
+    }
+
+    #[inline(always)]
+    fn add_second<I: Isa, const EXACT: bool>(sum: I::Vector, a: I::Vector, _b: I::Vector) -> I::Vector {
+        Product::add::<I, EXACT>(sum, a, a)
     }
 }
 
@@ -158,10 +219,6 @@ macro_rules! terms {
 }
 
 terms! {
-    /// a b.
-    Product: <I>|a, b| I::mul(a, b);
-    /// a b, and the squared norms.
-    ProductAndNorm: <I>|a, b| I::mul(a, b), second: I::mul(a, a);
     /// (a − b)².
     SquaredDifference: <I>|a, b| {
         let difference = I::sub(a, b);
@@ -223,7 +280,7 @@ impl Groups {
 }
 
 /// How far ahead of its use memory is asked for, in bytes: the processor's own prefetching ends with a page.
-const PREFETCH: usize = 2048;
+const PREFETCH: usize = 4096;
 
 /// The sums of each row with a query.
 pub(crate) struct Rows<'a, T, F> {
@@ -236,12 +293,25 @@ pub(crate) struct Rows<'a, T, F> {
     pub(crate) sums: &'a mut [f64],
     /// Gets the second sums if `F::SECOND`; as long as `sums`.
     pub(crate) seconds: &'a mut [f64],
+    /// Whether the product of every element of the query with any `T` is exact.
+    pub(crate) exact: bool,
     pub(crate) term: PhantomData<F>,
 }
 
 impl<T: Load, F: Term> Pass for Rows<'_, T, F> {
     #[inline(always)]
     fn run<I: Isa>(self) {
+        match (T::NARROW, self.exact) {
+            (true, true) => self.sum::<I, true, true>(),
+            (true, false) => self.sum::<I, false, true>(),
+            (false, _) => self.sum::<I, false, false>(),
+        }
+    }
+}
+
+impl<T: Load, F: Term> Rows<'_, T, F> {
+    #[inline(always)]
+    fn sum<I: Isa, const PRODUCTS: bool, const SQUARES: bool>(self) {
         let groups = Groups::new(self.dim);
         let (query, last_query) = self.query.split_at(groups.whole / LANES);
         let mut rows = self.rows;
@@ -250,17 +320,17 @@ impl<T: Load, F: Term> Pass for Rows<'_, T, F> {
             for (group, query) in rows[..groups.whole].as_chunks().0.iter().zip(query) {
                 I::prefetch(group.as_ptr().wrapping_byte_add(PREFETCH).cast());
                 let (row, query) = (T::load::<I>(group), I::from_f64(query));
-                sum = I::add(sum, F::of::<I>(row, query));
+                sum = F::add::<I, PRODUCTS>(sum, row, query);
                 if F::SECOND {
-                    second = I::add(second, F::second::<I>(row, query));
+                    second = F::add_second::<I, SQUARES>(second, row, query);
                 }
             }
             if let ([query], true) = (last_query, groups.whole < self.dim) {
                 I::prefetch(rows.as_ptr().wrapping_add(groups.whole).wrapping_byte_add(PREFETCH).cast());
                 let (row, query) = (groups.partial::<T, I>(rows), I::from_f64(query));
-                sum = I::add(sum, F::of::<I>(row, query));
+                sum = F::add::<I, PRODUCTS>(sum, row, query);
                 if F::SECOND {
-                    second = I::add(second, F::second::<I>(row, query));
+                    second = F::add_second::<I, SQUARES>(second, row, query);
                 }
             }
             *sum_out = I::total(sum);

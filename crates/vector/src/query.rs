@@ -3,6 +3,7 @@
 use hyperslab_core::{Error, Result};
 
 use crate::kernel::{self, Lanes};
+use crate::scalar::is_narrow;
 use crate::{Distance, Metric};
 
 /// A query vector in float64 with what the kernels need of it: the groups of lanes and the squared norm.
@@ -20,6 +21,7 @@ pub struct PreparedQuery {
     values: Vec<f64>,
     groups: Vec<Lanes>,
     norm: f64,
+    narrow: bool,
     bytes: Vec<u8>,
 }
 
@@ -67,7 +69,8 @@ impl PreparedQuery {
         }
         let norm = kernel::dot(&groups, &groups);
         let bytes = if distance.compares_bits() { values.iter().map(|v| *v as u8).collect() } else { vec![] };
-        Self { distance, values: values.to_vec(), groups, norm, bytes }
+        let narrow = values.iter().all(|v| is_narrow(*v));
+        Self { distance, values: values.to_vec(), groups, norm, narrow, bytes }
     }
 
     /// The number of values.
@@ -89,6 +92,11 @@ impl PreparedQuery {
     /// range, which is [checked](crate::distance::check_query) against the rows' dtype.
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Whether all values are [narrow](is_narrow), as those are that come from float32.
+    pub(crate) fn is_narrow(&self) -> bool {
+        self.narrow
     }
 
     /// The values in groups of lanes, padded with zeros; of a divergence, as a distribution.

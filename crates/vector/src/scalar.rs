@@ -14,6 +14,21 @@ pub(crate) trait Load: Element {
     /// The dtype that it is the element of.
     const DTYPE: DType;
 
+    /// Whether every value is an integer of at most 24 bits times a power of two between 2⁻¹⁴⁹ and 2¹⁰⁴, or infinite, or
+    /// NaN. The product with another such value, or with one of at most 29 bits that is [narrow](is_narrow), then has
+    /// at most 53 bits and an exponent in float64's range: it is exact.
+    const NARROW: bool = matches!(
+        Self::DTYPE,
+        DType::Bool
+            | DType::Int8
+            | DType::Int16
+            | DType::UInt8
+            | DType::UInt16
+            | DType::Float16
+            | DType::Bfloat16
+            | DType::Float32
+    );
+
     /// Whether hamming and jaccard compare bits.
     const BITS: bool = false;
 
@@ -35,6 +50,15 @@ pub(crate) trait Load: Element {
         kernel::run(Narrow { values, out: scratch });
         scratch
     }
+}
+
+/// Whether a value has at most 29 significant bits and a magnitude of 2⁻⁵⁰⁰ to 2⁵⁰⁰, or is 0, infinite or NaN: the product
+/// with a value of a [narrow type](Load::NARROW) is exact.
+pub(crate) fn is_narrow(value: f64) -> bool {
+    const DROPPED: u64 = (1 << (53 - 29)) - 1;
+    const EXPONENTS: std::ops::RangeInclusive<u64> = 1023 - 500..=1023 + 499;
+    let exponent = (value.to_bits() >> 52) & 0x7ff;
+    value == 0.0 || !value.is_finite() || (EXPONENTS.contains(&exponent) && value.to_bits() & DROPPED == 0)
 }
 
 mod sealed {

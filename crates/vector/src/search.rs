@@ -2,7 +2,7 @@
 
 use hyperslab_core::{Error, Result};
 
-use crate::distance::{BATCH, check_query, scores};
+use crate::distance::{BATCH, Room, batch_rows, check_query, scores};
 use crate::scalar::Load;
 use crate::{Hit, Metric, PreparedQuery, Scalar, TopK};
 
@@ -128,11 +128,12 @@ pub fn top_k<T: Scalar>(
 /// The one loop: scores of a batch, then the heap.
 #[inline(always)]
 pub(crate) fn search_loop<T: Load>(query: &PreparedQuery, rows: &[T], top: &mut TopK, row_id: impl Fn(usize) -> u64) {
-    let mut batch = [0.0; BATCH];
-    for (b, rows) in rows.chunks(BATCH * query.dim()).enumerate() {
+    let (mut batch, mut room) = ([0.0; BATCH], Room::new(query));
+    let count = batch_rows::<T>(query.dim());
+    for (b, rows) in rows.chunks(count * query.dim()).enumerate() {
         let batch = &mut batch[..rows.len() / query.dim()];
-        scores(rows, query, batch);
-        top.push_batch(batch, |r| row_id(b * BATCH + r));
+        scores(rows, query, &mut room, batch);
+        top.push_batch(batch, |r| row_id(b * count + r));
     }
 }
 

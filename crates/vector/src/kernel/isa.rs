@@ -28,6 +28,8 @@ pub(crate) trait Isa: Singles {
     fn sub(a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// a b.
     fn mul(a: Self::Vector, b: Self::Vector) -> Self::Vector;
+    /// sum + a b, where a b is exact: then it makes no difference whether a fused operation computes it.
+    fn add_exact_product(sum: Self::Vector, a: Self::Vector, b: Self::Vector) -> Self::Vector;
     /// |a|.
     fn abs(a: Self::Vector) -> Self::Vector;
     /// The smaller one; b if either is NaN or they are equal.
@@ -90,6 +92,11 @@ impl Isa for Plain {
     fn mul(mut a: Lanes, b: Lanes) -> Lanes {
         a.iter_mut().zip(&b).for_each(|(a, b)| *a *= b);
         a
+    }
+
+    #[inline(always)]
+    fn add_exact_product(sum: Lanes, a: Lanes, b: Lanes) -> Lanes {
+        Self::add(sum, Self::mul(a, b))
     }
 
     #[inline(always)]
@@ -191,7 +198,7 @@ pub(crate) fn half_to_single(bits: u16) -> f32 {
 macro_rules! x86 {
     (
         $(#[$doc:meta])* $isa:ident = [$register:ty; $count:literal] at $parts:tt,
-        $zero:ident, $add:ident, $sub:ident, $mul:ident, $min:ident, $max:ident, $store:ident,
+        $zero:ident, $add:ident, $sub:ident, $mul:ident, $fused:ident, $min:ident, $max:ident, $store:ident,
         abs: |$abs:ident| $abs_of:expr,
         unequal: |$left:ident, $right:ident| $unequal:expr,
         nonnegative: |$number:ident| $nonnegative:expr,
@@ -237,6 +244,11 @@ macro_rules! x86 {
             #[inline(always)]
             fn max(a: Self::Vector, b: Self::Vector) -> Self::Vector {
                 parts!($parts, |I, _LANE| unsafe { $max(a[I], b[I]) })
+            }
+
+            #[inline(always)]
+            fn add_exact_product(sum: Self::Vector, a: Self::Vector, b: Self::Vector) -> Self::Vector {
+                parts!($parts, |I, _LANE| unsafe { $fused(a[I], b[I], sum[I]) })
             }
 
             #[inline(always)]
@@ -333,7 +345,7 @@ mod x86_64 {
     x86! {
         /// AVX2 with F16C and FMA.
         Avx2 = [__m256d; 4] at [(0, 0), (1, 4), (2, 8), (3, 12)],
-        _mm256_setzero_pd, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_min_pd, _mm256_max_pd, _mm256_storeu_pd,
+        _mm256_setzero_pd, _mm256_add_pd, _mm256_sub_pd, _mm256_mul_pd, _mm256_fmadd_pd, _mm256_min_pd, _mm256_max_pd, _mm256_storeu_pd,
         abs: |a| _mm256_andnot_pd(_mm256_set1_pd(-0.0), a),
         unequal: |a, b| _mm256_and_pd(_mm256_cmp_pd::<_CMP_NEQ_UQ>(a, b), _mm256_set1_pd(1.0)),
         nonnegative: |a| {
@@ -371,7 +383,7 @@ mod x86_64 {
     x86! {
         /// AVX-512 F, BW, DQ and VL.
         Avx512 = [__m512d; 2] at [(0, 0), (1, 8)],
-        _mm512_setzero_pd, _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd, _mm512_min_pd, _mm512_max_pd, _mm512_storeu_pd,
+        _mm512_setzero_pd, _mm512_add_pd, _mm512_sub_pd, _mm512_mul_pd, _mm512_fmadd_pd, _mm512_min_pd, _mm512_max_pd, _mm512_storeu_pd,
         abs: |a| _mm512_abs_pd(a),
         unequal: |a, b| _mm512_maskz_mov_pd(_mm512_cmp_pd_mask::<_CMP_NEQ_UQ>(a, b), _mm512_set1_pd(1.0)),
         nonnegative: |a| {

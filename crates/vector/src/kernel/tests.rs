@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::isa::half_to_single;
 use super::*;
+use crate::scalar::is_narrow;
 use crate::testing::{FromSeed, Seeds, for_every_type, lane_sum};
 
 type TestResult = Result<(), TestCaseError>;
@@ -13,9 +14,10 @@ type TestResult = Result<(), TestCaseError>;
 fn rows_with<T: Load, F: Term>(set: InstructionSet, rows: &[T], query: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let (dim, count) = (query.len(), rows.len() / query.len());
     let (mut sums, mut norms) = (vec![0.0; count], vec![0.0; count]);
+    let exact = query.iter().all(|v| is_narrow(*v));
     let query = pad(query);
-    let pass = Rows::<T, F> { rows, dim, query: &query, sums: &mut sums, seconds: &mut norms, term: PhantomData };
-    run_with(set, pass);
+    let (sums_out, seconds) = (&mut sums, &mut norms);
+    run_with(set, Rows::<T, F> { rows, dim, query: &query, sums: sums_out, seconds, exact, term: PhantomData });
     (sums, norms)
 }
 
@@ -58,7 +60,7 @@ fn others_on_every_set<T: Load>(rows: &[T], query: &[f64]) -> TestResult {
             let (smaller, larger) = rows_with::<T, Overlap>(set, rows, query);
             let count = absolute.len();
             let (mut xor, mut both) = (vec![0.0; count], vec![0.0; count]);
-            run_with(set, BitCounts { rows, query: &bytes, unequal: &mut xor, both: &mut both });
+            run_with(set, BitCounts::<T, true> { rows, query: &bytes, unequal: &mut xor, both: &mut both });
             let divergences = [false, true].map(|from_mean| {
                 let mut sums = vec![0.0; count];
                 let (dim, element) = (query.len(), PhantomData);
@@ -158,5 +160,63 @@ fn large_integers_are_rounded_to_nearest_even() {
         let mut out = vec![[0.0; LANES]; rows.len().div_ceil(LANES)];
         run_with(set, Widen { rows: &rows, dim: rows.len(), out: &mut out });
         assert!(out.as_flattened().iter().zip(&rows).all(|(wide, v)| *wide == *v as f64), "{set:?}");
+    }
+}
+
+/// The extremes of what a product may be made of, so that a fused multiplication and addition gives the same bits: the
+/// largest and smallest float32, and 29 bits at both ends of the exponents.
+#[test]
+fn narrow_products_are_exact() {
+    let singles = [f32::MAX, f32::MIN_POSITIVE, f32::from_bits(1), f32::from_bits(0x7f_ffff), -1.000_000_1, 0.1, 0.0];
+    let bits_29 = f64::from((1 << 29) - 1);
+    let others = [2_f64.powi(471) * bits_29, 2_f64.powi(-500) * (1.0 + 2_f64.powi(-28)), bits_29, f64::INFINITY, -0.0];
+    assert!(others.iter().all(|v| is_narrow(*v)) && singles.iter().all(|v| is_narrow(f64::from(*v))));
+    for wide in [bits_29 * 2.0 + 1.0, 2_f64.powi(500), 2_f64.powi(-501), 0.1, f64::MIN_POSITIVE] {
+        assert!(!is_narrow(wide), "{wide:e}");
+    }
+    for (a, b) in singles.iter().flat_map(|a| others.iter().map(|b| (f64::from(*a), *b))) {
+        let product = a * b;
+        if product.is_finite() {
+            // What a rounded product misses is what a fused operation computes of it.
+            assert_eq!(a.mul_add(b, -product), 0.0, "{a:e} {b:e}");
+        }
+    }
+}
+
+fn any_narrow() -> impl Strategy<Value = f64> {
+    let narrow = |(bits, exponent, negative): (u32, i32, bool)| {
+        f64::from(bits >> 3) * 2_f64.powi(exponent) * if negative { -1.0 } else { 1.0 }
+    };
+    prop_oneof![
+        8 => (any::<u32>(), -490..470_i32, any::<bool>()).prop_map(narrow),
+        8 => any::<f32>().prop_map(f64::from),
+        1 => prop::sample::select(vec![0.0, -0.0, f64::INFINITY, f64::NAN]),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    /// Rows and queries of any magnitude: the sums are those of separate multiplications and additions.
+    #[test]
+    fn fused_sums_have_the_documented_bits(
+        pairs in prop::collection::vec((any::<f32>(), any_narrow()), 1..70),
+        near in prop::collection::vec((-2.0_f32..2.0, -2.0_f32..2.0), 1..70),
+    ) {
+        let (row, query): (Vec<f32>, Vec<f64>) = pairs.into_iter().unzip();
+        let (row_near, query_near): (Vec<f32>, Vec<f64>) = near.into_iter().map(|(a, b)| (a, f64::from(b))).unzip();
+        for (row, query) in [(row, query), (row_near, query_near)] {
+            prop_assert!(query.iter().all(|v| is_narrow(*v)));
+            let product = |v: &f64, w: &f64| v * w;
+            let wide = crate::to_f64(&row);
+            let dot = lane_sum(wide.iter().zip(&query).map(|(a, b)| product(a, b)));
+            let norm = lane_sum(wide.iter().map(|a| product(a, a)));
+            for set in InstructionSet::available() {
+                let (sums, norms) = rows_with::<f32, ProductAndNorm>(set, &row, &query);
+                prop_assert_eq!(bits(&sums), bits(&[dot]), "{:?}", set);
+                prop_assert_eq!(bits(&norms), bits(&[norm]), "{:?}", set);
+                prop_assert_eq!(bits(&rows_with::<f32, Product>(set, &row, &query).0), bits(&[dot]), "{:?}", set);
+            }
+        }
     }
 }
