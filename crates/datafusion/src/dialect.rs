@@ -5,7 +5,10 @@
 //! - lambdas (`array_transform(v, x -> x + 1)`): `->` always makes a lambda, since nothing here plans JSON's `->`;
 //! - pgvector's operators `<->`, `<#>`, `<+>`, `<~>`, `<%>` (`<=>` is sqlparser's own). They arrive in the syntax
 //!   tree as `BinaryOperator::Custom`, made by a pass over the tokens that joins tokens written without a space
-//!   between them, so that `a<5`, `a<-5`, `a <> b` and `x -> x + 1` stay what they are.
+//!   between them, so that `a<5`, `a<-5`, `a <> b` and `x -> x + 1` stay what they are;
+//! - `JOIN … NEAREST k BY DISTANCE expr`, see [`nearest`].
+
+pub(crate) mod nearest;
 
 use std::any::TypeId;
 use std::collections::VecDeque;
@@ -53,7 +56,11 @@ impl Dialect for HyperslabDialect {
 
     // Distance operators bind like every operator of PostgreSQL's that is no comparison: tighter than comparisons.
     fn get_next_precedence(&self, parser: &Parser<'_>) -> Option<std::result::Result<u8, ParserError>> {
-        match parser.peek_token_ref().token {
+        match &parser.peek_token_ref().token {
+            // Above it are only AND and OR, so that all of the distance is below it.
+            Token::CustomBinaryOperator(op) if op == nearest::BY_DISTANCE || op == nearest::BY_SIMILARITY => {
+                Some(Ok(self.prec_value(Precedence::Eq)))
+            }
             Token::Spaceship | Token::CustomBinaryOperator(_) => Some(Ok(self.prec_value(Precedence::Pipe))),
             _ => None,
         }
@@ -168,7 +175,7 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>> {
         }
         out.push(first);
     }
-    Ok(out)
+    nearest::rewrite(out)
 }
 
 /// Parses a script into statements.

@@ -21,6 +21,7 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 pub(crate) use array_literal::list_literal;
 pub(crate) use distance::{DistanceFunction, is_null_of_zero, is_zero};
 
+use crate::optimizer::nearest::NearestOperator;
 use crate::table_functions::TABLE_FUNCTIONS;
 
 /// Where a function may stand.
@@ -86,7 +87,7 @@ pub(crate) fn register_on(builder: &mut SessionStateBuilder) {
     builder.scalar_functions().get_or_insert_default().extend(functions);
     let aggregate = Arc::new(AggregateUDF::new_from_impl(top_k_agg::TopKAgg::new()));
     builder.aggregate_functions().get_or_insert_default().push(aggregate);
-    let planners: [Arc<dyn ExprPlanner>; 2] =
-        [Arc::new(array_literal::ArrayLiterals), Arc::new(operators::DistanceOperators)];
+    let planners: [Arc<dyn ExprPlanner>; 3] =
+        [Arc::new(array_literal::ArrayLiterals), Arc::new(operators::DistanceOperators), Arc::new(NearestOperator)];
     builder.expr_planners().get_or_insert_default().splice(0..0, planners);
 }

@@ -7,16 +7,18 @@
 //! that those of other rows are not touched.
 
 mod exec;
+mod joined;
 mod late;
 mod lineage;
 mod logical;
 mod planner;
+mod queries;
 mod query;
 mod rank;
 mod stream;
 
 pub(crate) use lineage::origin;
-pub(crate) use logical::{Order, Output, Search, count_of, pushed_condition, vector_column};
+pub(crate) use logical::{Order, Outer, Output, Search, count_of, pushed_condition, vector_column};
 pub(crate) use planner::SearchPlanner;
 pub(crate) use query::QueryVector;
 

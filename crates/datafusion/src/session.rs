@@ -17,6 +17,7 @@ use hyperslab_store::{DEFAULT_SCHEMA, Snapshot, Store};
 
 use crate::catalog::StoreCatalog;
 use crate::files::{FileTableFactory, file_catalog};
+use crate::optimizer::lateral::join_searches;
 use crate::optimizer::pin::{StatementIsPinned, pin};
 use crate::statement::custom::AnyStatement;
 use crate::statement::transaction::Control;
@@ -226,7 +227,7 @@ impl Frame {
 
     /// Binds a plan to what the statement sees.
     pub(crate) fn pin(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
-        pin(plan, &self.store, &self.snapshot, self.staged)
+        pin(join_searches(plan)?, &self.store, &self.snapshot, self.staged)
     }
 
     /// Plans one statement; ours are taken aside.

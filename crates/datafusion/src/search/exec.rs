@@ -26,6 +26,8 @@ use super::stream;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ExecColumn {
     QueryRow,
+    /// A column of the query plan.
+    Query(usize),
     Rank,
     Score,
     /// A column of the input.
@@ -79,7 +81,7 @@ impl SearchExec {
         let name = match parts.output {
             Output::Ranked => Some("rank"),
             // Rows of one query come in order of `row`, and their row is the input's.
-            Output::PerQuery | Output::Rows => None,
+            Output::PerQuery | Output::Joined(_) | Output::Rows => None,
         };
         let sorted = name.and_then(|name| Some((name, schema.index_of(name).ok()?)));
         let order = sorted.map(|(name, i)| vec![PhysicalSortExpr::new_default(Arc::new(Column::new(name, i)))]);
@@ -112,6 +114,9 @@ impl DisplayAs for SearchExec {
         write!(f, "SearchExec: {vectors}, {order}, k={k}")?;
         if self.parts.output == Output::PerQuery {
             f.write_str(", per query")?;
+        }
+        if let Output::Joined(outer) = self.parts.output {
+            f.write_str(outer.explained())?;
         }
         if matches!(value, VectorsFrom::Field(..)) {
             f.write_str(", read by row")?;
@@ -164,7 +169,7 @@ impl ExecutionPlan for SearchExec {
 
     fn partition_statistics(&self, _partition: Option<usize>) -> Result<Arc<Statistics>> {
         let mut statistics = Statistics::new_unknown(&self.parts.schema);
-        if let (Some(k), true) = (self.literal_k(), self.parts.output != Output::PerQuery) {
+        if let (Some(k), true) = (self.literal_k(), !self.parts.output.is_batch()) {
             statistics.num_rows = Precision::Inexact(k);
         }
         Ok(Arc::new(statistics))

@@ -48,8 +48,26 @@ pub(crate) enum Output {
     Ranked,
     /// The same for each row of the query plan, whose `row` comes first as `query_row`.
     PerQuery,
+    /// Each row of the query plan, beside the rows found for its vector. A row whose vector is NULL finds none.
+    Joined(Outer),
     /// The input's rows as they are, the k best of them, in order of `row`, for at most one row of the query plan.
     Rows,
+}
+
+/// What becomes of a row of the query plan for which nothing is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Outer {
+    /// It is left out.
+    Dropped,
+    /// It comes out with NULL for all that would have been found.
+    Kept,
+}
+
+impl Output {
+    /// Whether the query plan may have any number of rows.
+    pub(crate) fn is_batch(self) -> bool {
+        matches!(self, Output::PerQuery | Output::Joined(_))
+    }
 }
 
 /// Where an output column comes from.
@@ -57,6 +75,8 @@ pub(crate) enum Output {
 pub(crate) enum SearchColumn {
     /// The `row` of the query.
     QueryRow,
+    /// A column of the query plan.
+    Query(Column),
     /// 1 for the best.
     Rank,
     /// What the metric computes.
@@ -69,7 +89,8 @@ pub(crate) enum SearchColumn {
 
 /// Ranks the rows of `input` by the distance of their vectors to those of `query`.
 ///
-/// `query` has one column, the vectors as lists of float64; for [`Output::PerQuery`] it has `row` before it.
+/// `query` has one column, the vectors as lists of float64; for [`Output::PerQuery`] it has `row` before it, for
+/// [`Output::Joined`] any columns.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Search {
     pub(crate) input: LogicalPlan,
@@ -89,7 +110,7 @@ pub(crate) struct Search {
     pub(crate) columns: Vec<SearchColumn>,
     /// What the output is filtered by.
     pub(crate) conditions: Vec<Expr>,
-    schema: DFSchemaRef,
+    pub(super) schema: DFSchemaRef,
 }
 
 impl Search {
@@ -173,6 +194,7 @@ impl Search {
     fn without_missing_columns(mut self) -> Result<Self> {
         let has = |c: &SearchColumn| match c {
             SearchColumn::Input(c) => self.input.schema().has_column(c),
+            SearchColumn::Query(c) => self.query.schema().has_column(c),
             _ => true,
         };
         if self.columns.iter().all(has) {
@@ -357,6 +379,9 @@ impl UserDefinedLogicalNodeCore for Search {
         if self.output == Output::PerQuery {
             f.write_str(", per query")?;
         }
+        if let Output::Joined(outer) = self.output {
+            f.write_str(outer.explained())?;
+        }
         if self.late_value.is_some() {
             f.write_str(", read by row")?;
         }
@@ -399,6 +424,6 @@ impl UserDefinedLogicalNodeCore for Search {
         let mut needed: Vec<usize> = needed.map(|c| schema.index_of_column(c)).collect::<Result<_>>().ok()?;
         needed.sort_unstable();
         needed.dedup();
-        Some(vec![needed, (0..self.query.schema().fields().len()).collect()])
+        Some(vec![needed, self.necessary_of_query(output)?])
     }
 }

@@ -46,6 +46,7 @@ impl ExtensionPlanner for SearchPlanner {
         let columns = search.columns.iter().map(|column| {
             Ok(match column {
                 SearchColumn::QueryRow => ExecColumn::QueryRow,
+                SearchColumn::Query(c) => ExecColumn::Query(search.query.schema().index_of_column(c)?),
                 SearchColumn::Rank => ExecColumn::Rank,
                 SearchColumn::Score => ExecColumn::Score,
                 SearchColumn::Input(c) => ExecColumn::Input(index(c)?),

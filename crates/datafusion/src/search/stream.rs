@@ -1,16 +1,18 @@
 //! Running a search: queries in groups, partitions in tasks, winners in batches.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
     Array, ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, UInt64Array,
+    new_null_array,
 };
 use datafusion::arrow::buffer::ScalarBuffer;
-use datafusion::arrow::compute::{concat_batches, take_record_batch};
+use datafusion::arrow::compute::{concat_batches, take, take_record_batch};
 use datafusion::arrow::datatypes::Int64Type;
 use datafusion::common::runtime::JoinSet;
-use datafusion::common::{DataFusionError, Result, exec_err, internal_err};
+use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::execute_stream;
@@ -22,7 +24,8 @@ use hyperslab_vector::PreparedQuery;
 
 use super::exec::{ExecColumn, Parts, evaluate_k};
 use super::late::TaskVectors;
-use super::logical::{Order, Output};
+use super::logical::{Order, Outer, Output};
+use super::queries::{Queries, QueryGroup};
 use super::rank::{Best, Ranking, RowIds};
 use crate::error::to_datafusion;
 use crate::vectors::Vectors;
@@ -50,9 +53,10 @@ pub(super) fn start(
     let queries = execute_stream(Arc::clone(&parts.query), Arc::clone(&context))?;
     let run = Run {
         k: 0,
-        queries: Queries { stream: queries, output: parts.output, batch: None, next: 0 },
+        queries: Queries::new(queries, parts.output),
         winners: None,
         groups: 0,
+        searches: 0,
         context,
         baseline: BaselineMetrics::new(metrics, 0),
         ranked: counter("rows_ranked"),
@@ -78,6 +82,8 @@ struct Run {
     /// What is found and not yet given out.
     winners: Option<Winners>,
     groups: usize,
+    /// Groups for which the input was read.
+    searches: usize,
     context: Arc<TaskContext>,
     baseline: BaselineMetrics,
     ranked: Count,
@@ -98,7 +104,29 @@ struct Winners {
     rows: Vec<u64>,
     /// The input's columns, where they were carried along.
     carried: Option<RecordBatch>,
+    /// The rows of the query plan, in which `query_rows` are positions, where they come out.
+    outer: Option<RecordBatch>,
+    /// Those for which nothing was found, where they come out too.
+    unmatched: Vec<i64>,
     given: usize,
+}
+
+impl Winners {
+    /// The same beside the rows of the query plan.
+    fn of_outer_rows(mut self, group: QueryGroup, output: Output) -> Self {
+        if output == Output::Joined(Outer::Kept) {
+            let matched: HashSet<i64> = self.query_rows.iter().copied().collect();
+            self.unmatched = (0..group.len).filter(|row| !matched.contains(row)).collect();
+        }
+        self.outer = group.outer;
+        self
+    }
+
+    /// A column of the query plan, once for each of the positions.
+    fn outer_column(&self, column: usize, positions: &[i64]) -> Result<ArrayRef> {
+        let Some(outer) = &self.outer else { return internal_err!("the rows of the queries are lost") };
+        Ok(take(outer.column(column), &Int64Array::from_iter_values(positions.iter().copied()), None)?)
+    }
 }
 
 impl Run {
@@ -123,13 +151,19 @@ impl Run {
         let partitions = self.parts.input.properties().output_partitioning().partition_count();
         let per_query = self.k.min(1 << 20).saturating_mul(16 * (partitions + 1));
         let room = |dim: usize| (GROUP_BYTES / (per_query + dim * 16)).clamp(1, GROUP_QUERIES);
-        let (query_rows, vectors) = match self.parts.output {
-            Output::PerQuery => self.queries.group(room).await?,
+        let group = match self.parts.output {
+            output if output.is_batch() => self.queries.group(room).await?,
             _ if self.groups > 0 => return Ok(false),
             _ => self.queries.single().await?,
         };
-        if query_rows.is_empty() {
+        if group.is_empty() {
             return Ok(false);
+        }
+        if group.vectors.is_empty() && self.parts.output.is_batch() {
+            // Every vector is NULL.
+            self.groups += 1;
+            self.winners = Some(Winners::default().of_outer_rows(group, self.parts.output));
+            return Ok(true);
         }
         let prepare = |v: &Vec<f64>| match self.parts.order {
             Order::Metric(metric) if self.parts.allow_nan => {
@@ -138,16 +172,18 @@ impl Run {
             Order::Metric(metric) => PreparedQuery::new(metric, v).map_err(to_datafusion),
             Order::Sql { distance, .. } => Ok(PreparedQuery::for_distance(distance, v)),
         };
-        let queries = vectors.iter().map(prepare).collect::<Result<Vec<_>>>()?;
+        let queries = group.vectors.iter().map(prepare).collect::<Result<Vec<_>>>()?;
         let ranking = Arc::new(Ranking { order: self.parts.order, k: self.k, queries });
-        if self.groups > 0 {
+        if self.searches > 0 {
             // Some plans run once only.
             self.parts.input = reset_plan_states(Arc::clone(&self.parts.input))?;
         }
         self.groups += 1;
+        self.searches += 1;
         let found = self.rank(&ranking).await?;
         let _timer = self.baseline.elapsed_compute().timer();
-        self.winners = Some(winners(found, &self.parts, &ranking, &query_rows)?);
+        let winners = winners(found, &self.parts, &ranking, &group.rows)?;
+        self.winners = Some(winners.of_outer_rows(group, self.parts.output));
         Ok(true)
     }
 
@@ -187,6 +223,10 @@ impl Run {
         let Some(winners) = &mut self.winners else { return Ok(None) };
         let range = winners.given..winners.scores.len().min(winners.given + OUTPUT_ROWS);
         if range.is_empty() {
+            let unmatched = winners.unmatched.split_off(winners.unmatched.len().saturating_sub(OUTPUT_ROWS));
+            if !unmatched.is_empty() {
+                return unmatched_rows(winners, &self.parts, &unmatched).map(Some);
+            }
             self.winners = None;
             return Ok(None);
         }
@@ -198,6 +238,7 @@ impl Run {
         for column in &self.parts.columns {
             columns.push(match column {
                 ExecColumn::QueryRow => integers(&winners.query_rows),
+                ExecColumn::Query(i) => winners.outer_column(*i, &winners.query_rows[range.clone()])?,
                 ExecColumn::Rank => integers(&winners.ranks),
                 ExecColumn::Score => Arc::new(Float64Array::from(winners.scores[range.clone()].to_vec())),
                 ExecColumn::Input(i) => match &winners.carried {
@@ -235,6 +276,16 @@ impl Run {
     }
 }
 
+/// Rows of the query plan for which nothing was found.
+fn unmatched_rows(winners: &Winners, parts: &Parts, positions: &[i64]) -> Result<RecordBatch> {
+    let columns = parts.columns.iter().zip(parts.schema.fields()).map(|(column, field)| match column {
+        ExecColumn::Query(i) => winners.outer_column(*i, positions),
+        _ => Ok(new_null_array(field.data_type(), positions.len())),
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(positions.len()));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(&parts.schema), columns.collect::<Result<_>>()?, &options)?)
+}
+
 /// Whether rows are known by their numbers alone, so that nothing else of them is kept.
 fn is_found_by_row(parts: &Parts) -> bool {
     let only_row = |c: &ExecColumn| match c {
@@ -242,71 +293,6 @@ fn is_found_by_row(parts: &Parts) -> bool {
         _ => true,
     };
     parts.source.is_some() && parts.row.is_some() && parts.columns.iter().all(only_row)
-}
-
-/// The query vectors, as the query plan gives them.
-struct Queries {
-    stream: SendableRecordBatchStream,
-    output: Output,
-    batch: Option<RecordBatch>,
-    next: usize,
-}
-
-impl Queries {
-    /// The one query. In [`Output::Rows`] it may be NULL or missing, which is a query without a vector.
-    async fn single(&mut self) -> Result<(Vec<i64>, Vec<Vec<f64>>)> {
-        let Some((_, vector)) = self.next().await? else {
-            if self.output == Output::Rows {
-                return Ok((vec![0], vec![]));
-            }
-            return exec_err!("the query returned no row, and one vector is needed");
-        };
-        if self.next().await?.is_some() {
-            return exec_err!(
-                "the query returned more than one row, and one vector is needed; queries => (…) asks many at once"
-            );
-        }
-        match vector {
-            Some(vector) => Ok((vec![0], vec![vector])),
-            None if self.output == Output::Rows => Ok((vec![0], vec![])),
-            None => exec_err!("the query vector is NULL or has an element that is"),
-        }
-    }
-
-    /// The next queries, as many as there is room for.
-    async fn group(&mut self, room: impl Fn(usize) -> usize) -> Result<(Vec<i64>, Vec<Vec<f64>>)> {
-        let (mut rows, mut vectors): (Vec<i64>, Vec<Vec<f64>>) = (vec![], vec![]);
-        while vectors.first().is_none_or(|v| vectors.len() < room(v.len())) {
-            let Some((row, vector)) = self.next().await? else { break };
-            let Some(vector) = vector else {
-                return exec_err!("the query vector of row {row} is NULL or has an element that is");
-            };
-            rows.push(row);
-            vectors.push(vector);
-        }
-        Ok((rows, vectors))
-    }
-
-    async fn next(&mut self) -> Result<Option<(i64, Option<Vec<f64>>)>> {
-        loop {
-            if let Some(batch) = self.batch.as_ref().filter(|b| self.next < b.num_rows()) {
-                let i = self.next;
-                self.next += 1;
-                let row = match self.output {
-                    Output::PerQuery if batch.column(0).is_null(i) => return exec_err!("the row of a query is NULL"),
-                    Output::PerQuery => batch.column(0).as_primitive::<Int64Type>().value(i),
-                    _ => 0,
-                };
-                let vectors = Vectors::try_new(batch.column(batch.num_columns() - 1))?;
-                let vector = if vectors.is_null(i) { None } else { Some(vectors.to_f64(i)?) };
-                return Ok(Some((row, vector)));
-            }
-            match self.stream.next().await.transpose()? {
-                Some(batch) => (self.batch, self.next) = (Some(batch), 0),
-                None => return Ok(None),
-            }
-        }
-    }
 }
 
 /// The best rows of one or more partitions.

@@ -17,6 +17,7 @@ use hyperslab_store::Store;
 use crate::catalog::StoreCatalog;
 use crate::files::{ArrayFormatFactory, FileTableFactory, SINKS, file_catalog};
 use crate::optimizer::dml::ArrayDml;
+use crate::optimizer::lateral::JoinSearches;
 use crate::optimizer::null_in::NullIn;
 use crate::optimizer::pin::PinSnapshot;
 use crate::optimizer::row_join::RowJoin;
@@ -77,6 +78,7 @@ pub(super) fn extend(mut builder: SessionStateBuilder, catalog: &StoreCatalog) -
     builder.optimizer().get_or_insert_default().rules.insert(0, Arc::new(NullIn));
     RowJoin::insert_into(&mut builder.physical_optimizers().get_or_insert_default().rules);
     builder
+        .with_analyzer_rule(Arc::new(JoinSearches))
         .with_analyzer_rule(Arc::new(ArrayDml))
         .with_analyzer_rule(Arc::new(PinSnapshot { store: catalog.store().clone() }))
         .with_optimizer_rule(Arc::new(OrderByDistance))

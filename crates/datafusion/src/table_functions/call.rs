@@ -145,7 +145,10 @@ impl<'a> Call<'a> {
     }
 
     fn refused_correlation<T>(&self) -> Result<T> {
-        plan_err!("{}: a table function's argument cannot refer to another table yet", self.name())
+        plan_err!(
+            "{}: this argument cannot refer to another table; only the query of top_k can, after LATERAL",
+            self.name()
+        )
     }
 
     /// A subquery's plan. Its order is kept.

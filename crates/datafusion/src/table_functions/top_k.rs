@@ -1,9 +1,12 @@
 //! `top_k`: the k rows of an array that are nearest to a query vector.
 
 use datafusion::arrow::array::Array;
-use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{Column, DFSchema, Result, ScalarValue, plan_err};
-use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, lit};
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{Column, DFSchema, Result, ScalarValue, UnnestOptions, plan_err};
+use datafusion::functions_nested::length::array_length_udf;
+use datafusion::functions_nested::range::range_udf;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, col, lit};
 use datafusion::sql::sqlparser::ast;
 use hyperslab_core::DType;
 use hyperslab_vector::Metric;
@@ -79,14 +82,13 @@ fn plan(call: &mut Call<'_>) -> Result<LogicalPlan> {
     let element = element_type(input.schema().qualified_field_from_column(&value)?.1.data_type()).cloned();
     let wanted = Wanted { array: &array.name, field: &value.name, dim, booleans: element == Some(DataType::Boolean) };
     let (query, output) = match (call.argument("query"), call.argument("queries")) {
-        (Some(query), None) => match call.table(&query)? {
-            Some(table) if is_subquery(&query) => (wanted.one(&table.plan)?, Output::Ranked),
-            Some(table) => (wanted.many(&table.name, &table.plan)?, Output::PerQuery),
-            None => (wanted.vector(call, query)?, Output::Ranked),
+        (Some(query), None) => match wanted.outer(call, &query)? {
+            Some(plan) => (plan, Output::Ranked),
+            None => wanted.asked(call, query)?,
         },
         (None, Some(queries)) => match call.table(&queries)? {
             Some(table) => (wanted.many(&table.name, &table.plan)?, Output::PerQuery),
-            None => return call.misused(&format!("queries must be a subquery or an array's name, not {queries}")),
+            None => wanted.listed(call, queries)?,
         },
         (Some(_), Some(_)) => return call.misused("give either query or queries"),
         (None, None) => return call.misused("the argument query is missing"),
@@ -124,10 +126,27 @@ fn filtered(call: &mut Call<'_>, input: LogicalPlan, filter: ast::Expr) -> Resul
         }
         planned => planned?,
     };
-    if condition.contains_outer() {
-        return plan_err!("{}: a table function's argument cannot refer to another table yet: {text}", call.name());
+    if condition.contains_outer() || has_outer_in_subquery(&condition, input.schema())? {
+        return plan_err!(
+            "{}: the filter cannot refer to another table, only the query of a LATERAL call can: {text}",
+            call.name()
+        );
     }
     LogicalPlanBuilder::from(input).filter(condition)?.build()
+}
+
+/// Whether a subquery of a condition refers to a table that is not the one filtered.
+fn has_outer_in_subquery(condition: &Expr, schema: &DFSchema) -> Result<bool> {
+    condition.exists(|e| {
+        let subquery = match e {
+            Expr::ScalarSubquery(subquery) => subquery,
+            Expr::InSubquery(e) => &e.subquery,
+            Expr::Exists(e) => &e.subquery,
+            _ => return Ok(false),
+        };
+        let outer = |e: &Expr| matches!(e, Expr::OuterReferenceColumn(_, c) if !schema.has_column(c));
+        Ok(subquery.outer_ref_columns.iter().any(outer))
+    })
 }
 
 /// What a query vector must be like.
@@ -171,8 +190,57 @@ impl Wanted<'_> {
         self.check_len(fixed_len(data_type))
     }
 
-    /// A vector that no table is needed for.
-    fn vector(&self, call: &mut Call<'_>, query: ast::Expr) -> Result<LogicalPlan> {
+    /// The query of a LATERAL call: an expression of the outer table's columns.
+    fn outer(&self, call: &mut Call<'_>, query: &ast::Expr) -> Result<Option<LogicalPlan>> {
+        if is_subquery(query) || literal_text(query).is_some() {
+            return Ok(None);
+        }
+        match call.context.sql_to_expr(query.clone(), &DFSchema::empty()) {
+            Ok(expr) if expr.contains_outer() => {
+                self.check_type(&expr.get_type(&DFSchema::empty())?)?;
+                Ok(Some(query_of(cast(expr, Self::query_type()))?))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// One query or, by their form, many.
+    fn asked(&self, call: &mut Call<'_>, query: ast::Expr) -> Result<(LogicalPlan, Output)> {
+        match call.table(&query)? {
+            Some(table) if is_subquery(&query) => Ok((self.one(&table.plan)?, Output::Ranked)),
+            Some(table) => Ok((self.many(&table.name, &table.plan)?, Output::PerQuery)),
+            None => self.written(call, query),
+        }
+    }
+
+    /// Queries that must be many: a list of vectors or a parameter that is one.
+    fn listed(&self, call: &mut Call<'_>, queries: ast::Expr) -> Result<(LogicalPlan, Output)> {
+        let text = queries.to_string();
+        if literal_text(&queries).is_some() {
+            return call.misused(&format!("queries must be a subquery, an array's name or a list of vectors, not {text}"));
+        }
+        let expr = call.constant(queries)?;
+        let is_parameter = matches!(expr.clone().unalias(), Expr::Placeholder(_));
+        if !is_parameter && !is_list_of_vectors(&expr.get_type(&DFSchema::empty())?) {
+            return call.misused(&format!("queries must be a subquery, an array's name or a list of vectors, not {text}"));
+        }
+        Ok((Self::each_of(expr)?, Output::PerQuery))
+    }
+
+    /// The vectors of a list, numbered from 0.
+    fn each_of(list: Expr) -> Result<LogicalPlan> {
+        let lists = DataType::List(std::sync::Arc::new(Field::new_list_field(Self::query_type(), true)));
+        let all = LogicalPlanBuilder::empty(true).project(vec![cast(list, lists).alias("query")])?;
+        let numbers = range_udf().call(vec![lit(0_i64), cast(array_length_udf().call(vec![col("query")]), DataType::Int64)]);
+        let columns = vec![Column::from_name(ROW), Column::from_name("query")];
+        let each = all
+            .project(vec![numbers.alias(ROW), col("query")])?
+            .unnest_columns_with_options(columns, UnnestOptions::new().with_preserve_nulls(false))?;
+        each.project(vec![col(ROW), col("query")])?.build()
+    }
+
+    /// What no table is needed for: a vector, or a list of them.
+    fn written(&self, call: &mut Call<'_>, query: ast::Expr) -> Result<(LogicalPlan, Output)> {
         let expr = match literal_text(&query) {
             Some(text) => match parse_vector(text) {
                 Some(vector) => lit(list_of(&vector)),
@@ -182,6 +250,9 @@ impl Wanted<'_> {
         };
         if !matches!(expr.clone().unalias(), Expr::Placeholder(_)) {
             let data_type = expr.get_type(&DFSchema::empty())?;
+            if is_list_of_vectors(&data_type) {
+                return Ok((Self::each_of(expr)?, Output::PerQuery));
+            }
             // NULL is refused when it is asked for, [] for its length.
             let untyped = data_type.is_null() || matches!(&data_type, DataType::List(i) if i.data_type().is_null());
             if !untyped {
@@ -190,12 +261,13 @@ impl Wanted<'_> {
         }
         self.check_len(len_of(&expr))?;
         let query = cast(expr, Self::query_type());
-        match &query {
+        let plan = match &query {
             Expr::Cast(c) if matches!(c.expr.clone().unalias(), Expr::Literal(..) | Expr::Placeholder(_)) => {
-                QueryVector::plan(query)
+                QueryVector::plan(query)?
             }
-            _ => LogicalPlanBuilder::empty(true).project(vec![query.alias("query")])?.build(),
-        }
+            _ => query_of(query)?,
+        };
+        Ok((plan, Output::Ranked))
     }
 
     /// The vectors of a subquery that gives one row.
@@ -229,6 +301,20 @@ impl Wanted<'_> {
         };
         self.check_type(plan.schema().qualified_field_from_column(&value)?.1.data_type())?;
         Ok(value)
+    }
+}
+
+/// A plan of one row and column.
+fn query_of(vector: Expr) -> Result<LogicalPlan> {
+    LogicalPlanBuilder::empty(true).project(vec![vector.alias("query")])?.build()
+}
+
+fn is_list_of_vectors(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            element_type(item.data_type()).is_some()
+        }
+        _ => false,
     }
 }
 
