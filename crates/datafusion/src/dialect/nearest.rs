@@ -70,7 +70,9 @@ impl<'a> Clause<'a> {
         match operator {
             Some((operator, rest)) => Ok(Some(Self { k, operator, rest })),
             // A number after a name is no SQL, so NEAREST is meant.
-            None if by.is_some() || matches!(k.first().map(|t| &t.token), Some(Token::Number(..) | Token::Placeholder(_))) => {
+            None if by.is_some()
+                || matches!(k.first().map(|t| &t.token), Some(Token::Number(..) | Token::Placeholder(_))) =>
+            {
                 plan_err!(
                     "NEAREST needs what it goes by: JOIN docs n NEAREST 5 BY DISTANCE l2_distance(q.value, n.value), or \
                      BY SIMILARITY inner_product(q.value, n.value)"

@@ -53,10 +53,8 @@ impl ExprPlanner for NearestOperator {
         if operator != BY_DISTANCE && operator != BY_SIMILARITY {
             return Ok(PlannerResult::Original(expr));
         }
-        let function = Nearest {
-            similarity: operator == BY_SIMILARITY,
-            signature: Signature::any(2, Volatility::Immutable),
-        };
+        let function =
+            Nearest { similarity: operator == BY_SIMILARITY, signature: Signature::any(2, Volatility::Immutable) };
         Ok(PlannerResult::Planned(ScalarUDF::new_from_impl(function).call(vec![expr.left, expr.right])))
     }
 }
@@ -145,7 +143,9 @@ fn sides(by: &Expr, join: &Join) -> Result<Sides> {
             return Ok(Sides { distance, query, value });
         }
         if !distance.is_symmetric() && pair(a, b).is_some() {
-            return plan_err!("NEAREST: {distance} is not symmetric: write {distance}(the right side's column, the query)");
+            return plan_err!(
+                "NEAREST: {distance} is not symmetric: write {distance}(the right side's column, the query)"
+            );
         }
     }
     plan_err!(
@@ -166,4 +166,3 @@ fn metric(distance: Distance, similarity: bool) -> Result<Metric> {
         _ => plan_err!("NEAREST: {distance} is a distance: write BY DISTANCE {distance}(…)"),
     }
 }
-

@@ -217,12 +217,14 @@ impl Wanted<'_> {
     fn listed(&self, call: &mut Call<'_>, queries: ast::Expr) -> Result<(LogicalPlan, Output)> {
         let text = queries.to_string();
         if literal_text(&queries).is_some() {
-            return call.misused(&format!("queries must be a subquery, an array's name or a list of vectors, not {text}"));
+            return call
+                .misused(&format!("queries must be a subquery, an array's name or a list of vectors, not {text}"));
         }
         let expr = call.constant(queries)?;
         let is_parameter = matches!(expr.clone().unalias(), Expr::Placeholder(_));
         if !is_parameter && !is_list_of_vectors(&expr.get_type(&DFSchema::empty())?) {
-            return call.misused(&format!("queries must be a subquery, an array's name or a list of vectors, not {text}"));
+            return call
+                .misused(&format!("queries must be a subquery, an array's name or a list of vectors, not {text}"));
         }
         Ok((Self::each_of(expr)?, Output::PerQuery))
     }
@@ -231,7 +233,8 @@ impl Wanted<'_> {
     fn each_of(list: Expr) -> Result<LogicalPlan> {
         let lists = DataType::List(std::sync::Arc::new(Field::new_list_field(Self::query_type(), true)));
         let all = LogicalPlanBuilder::empty(true).project(vec![cast(list, lists).alias("query")])?;
-        let numbers = range_udf().call(vec![lit(0_i64), cast(array_length_udf().call(vec![col("query")]), DataType::Int64)]);
+        let numbers =
+            range_udf().call(vec![lit(0_i64), cast(array_length_udf().call(vec![col("query")]), DataType::Int64)]);
         let columns = vec![Column::from_name(ROW), Column::from_name("query")];
         let each = all
             .project(vec![numbers.alias(ROW), col("query")])?
