@@ -9,8 +9,8 @@ pub(crate) const BY_DISTANCE: &str = "NEAREST BY DISTANCE";
 /// The operator of `NEAREST … BY SIMILARITY`.
 pub(crate) const BY_SIMILARITY: &str = "NEAREST BY SIMILARITY";
 
-/// Rewrites every NEAREST of a join. `EXACT` and `APPROX` may stand before it or after it: the result is exact either
-/// way. Without a number it is the one nearest row.
+/// Rewrites every `[EXACT | APPROX] NEAREST [k] BY …` of a join, the syntax of DuckDB and Databricks. The result is
+/// exact whatever the word before it. Without a number it is the one nearest row.
 ///
 /// # Errors
 /// NEAREST with a number and without `BY DISTANCE` or `BY SIMILARITY`.
@@ -53,10 +53,8 @@ impl<'a> Clause<'a> {
     /// None where the word is a name.
     fn read(mut tokens: &'a [TokenWithSpan]) -> Result<Option<Self>> {
         let mut k: Vec<TokenWithSpan> = vec![];
-        loop {
-            let Some((token, rest)) = next(tokens) else { break };
+        while let Some((token, rest)) = next(tokens) {
             match &token.token {
-                t if is_word(t, "EXACT") || is_word(t, "APPROX") => {}
                 Token::Number(..) | Token::Placeholder(_) | Token::Minus => k.push(token.clone()),
                 _ => break,
             }
