@@ -11,6 +11,7 @@
 
 mod bad_input;
 mod cli;
+mod exact_search;
 mod functions;
 mod memory;
 mod oracle;
