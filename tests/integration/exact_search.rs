@@ -307,7 +307,7 @@ impl World {
             let ((a_row, a), (b_row, b)) = (pair[0], pair[1]);
             let (a, b) = (key(a), key(b));
             let tie = a.0 && b.0 || a == b;
-            let less = a.0 < b.0 || a.0 == b.0 && a.1 < b.1;
+            let less = !a.0 && b.0 || a.0 == b.0 && a.1 < b.1;
             assert!(if tie { a_row < b_row } else { less }, "rows {a_row} and {b_row}\n{}", what());
         }
         let Some(&(_, worst)) = found.last() else { return };
