@@ -1,6 +1,7 @@
 //! The one list of functions: registration, the docs page, completion and the tests read it.
 
 mod array_literal;
+mod cells;
 mod cosine_distance;
 mod distance;
 mod divergence;
@@ -19,6 +20,7 @@ use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 
 pub(crate) use array_literal::list_literal;
+pub(crate) use cells::{cells_of, element, element_of, leaf_type};
 pub(crate) use distance::{DistanceFunction, is_null_of_zero, is_zero};
 
 use crate::optimizer::nearest::NearestOperator;

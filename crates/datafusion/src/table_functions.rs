@@ -3,6 +3,7 @@
 mod append;
 mod arrays;
 mod call;
+mod columns;
 mod diff;
 mod history;
 mod positions;
@@ -60,8 +61,10 @@ pub(crate) static TABLE_FUNCTIONS: &[&TableFunction] = &[
     &append::APPEND,
     &arrays::ARRAY_INFO,
     &arrays::ARRAYS,
+    &columns::COLUMNS,
     &diff::DIFF,
     &history::HISTORY,
+    &columns::MATRIX,
     &read_npy::READ_NPY,
     &shards::SHARDS,
     &similar_pairs::SIMILAR_PAIRS,

@@ -4,8 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt64Array};
-use datafusion::arrow::compute::take;
+use datafusion::arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DFSchema, DFSchemaRef, Result, internal_err, plan_err};
@@ -17,6 +16,8 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 use futures::StreamExt;
 use hyperslab_core::{DType, FieldSpec, arrow};
+
+use crate::functions::{element, leaf_type};
 
 /// More columns than this are no CSV that anything reads.
 const MOST_COLUMNS: usize = 65_536;
@@ -117,15 +118,16 @@ fn spec(field: &Field) -> Result<FieldSpec> {
     arrow::from_field(&field.clone().with_name("cell")).map_err(crate::to_datafusion)
 }
 
-fn leaf_type(data_type: &DataType) -> &DataType {
+/// How many elements a cell has.
+fn elements_of(data_type: &DataType) -> u64 {
     match data_type {
-        DataType::FixedSizeList(item, _) => leaf_type(item.data_type()),
-        other => other,
+        DataType::FixedSizeList(item, n) => u64::try_from(*n).unwrap_or(0) * elements_of(item.data_type()),
+        _ => 1,
     }
 }
 
 /// `_0_0`, `_0_1` … in C order.
-fn suffixes(spec: &FieldSpec) -> Vec<String> {
+pub(crate) fn suffixes(spec: &FieldSpec) -> Vec<String> {
     let mut names = vec![String::new()];
     for &n in spec.cell() {
         names = names.iter().flat_map(|name| (0..n).map(move |i| format!("{name}_{i}"))).collect();
@@ -216,18 +218,9 @@ fn flatten(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
             columns.push(Arc::clone(column));
             continue;
         }
-        let (mut leaves, mut per_row) = (Arc::clone(column), 1_u64);
-        while let DataType::FixedSizeList(_, n) = *leaves.data_type() {
-            per_row *= u64::try_from(n).unwrap_or(0);
-            leaves = Arc::clone(leaves.as_fixed_size_list().values());
-        }
-        let rows = column.len() as u64;
-        for i in 0..per_row {
-            // A NULL cell is NULL in each of its columns.
-            let positions = UInt64Array::from_iter(
-                (0..rows).map(|r| usize::try_from(r).is_ok_and(|at| column.is_valid(at)).then_some(r * per_row + i)),
-            );
-            columns.push(take(&leaves, &positions, None)?);
+        let elements = elements_of(column.data_type());
+        for i in 0..elements {
+            columns.push(element(column, i)?);
         }
     }
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
