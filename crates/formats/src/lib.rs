@@ -3,6 +3,7 @@
 //! | format | extension | read | zero copy | write | fields |
 //! |---|---|---|---|---|---|
 //! | [NumPy's `.npy`](npy) 1.0, 2.0, 3.0 | `.npy` | every dtype, either byte order, C and Fortran order | little-endian C order, bool excepted | version 1.0, little-endian C order | one, named `value` |
+//! | [HDF5](hdf5) | `.h5`, `.hdf5` | numbers, bool, complex, text, compounds; contiguous and chunked; deflate, shuffle, fletcher32, lzf, scale-offset | contiguous little-endian, and chunks without filters | | one, named `value`, or the members of a compound |
 //!
 //! [`open`] and [`create`] choose the format by the path's extension; [`ConcatSource`] reads several files as one
 //! array.
@@ -27,6 +28,7 @@
 //! ```
 
 mod concat;
+pub mod hdf5;
 mod map;
 pub mod npy;
 

@@ -6,7 +6,7 @@
 //! Source of the format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>; the header itself is
 //! [`hyperslab_core::npy`].
 
-mod convert;
+pub(crate) mod convert;
 mod sink;
 mod source;
 

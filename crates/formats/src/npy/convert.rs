@@ -6,7 +6,7 @@ use std::ops::Range;
 const TILE_BYTES: usize = 256 << 10;
 
 /// Reverses the bytes of every component of `size` bytes.
-pub(super) fn swap_bytes(bytes: &mut [u8], size: usize) {
+pub(crate) fn swap_bytes(bytes: &mut [u8], size: usize) {
     match size {
         2 => bytes.as_chunks_mut::<2>().0.iter_mut().for_each(|c| c.reverse()),
         4 => bytes.as_chunks_mut::<4>().0.iter_mut().for_each(|c| c.reverse()),
