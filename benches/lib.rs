@@ -54,3 +54,59 @@ pub fn median(folder: &Path, group: &str, name: &str, start: SystemTime) -> std:
     let estimates: serde_json::Value = serde_json::from_slice(&std::fs::read(file)?)?;
     estimates["median"]["point_estimate"].as_f64().ok_or_else(|| std::io::Error::other("no estimate"))
 }
+
+/// The processor's arithmetic: billions of float32 operations per second in multiply-adds from registers, on `threads`
+/// threads. 0 where it is not known how to ask for them.
+pub fn multiply_add(threads: usize) -> f64 {
+    const STEPS: usize = 20_000_000;
+    let start = std::time::Instant::now();
+    let operations: usize = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(|| chains(std::hint::black_box(STEPS)))).collect();
+        all.into_iter().filter_map(|thread| thread.join().ok()).sum()
+    });
+    operations as f64 / start.elapsed().as_secs_f64() / 1e9
+}
+
+/// Runs independent chains of multiply-adds, and returns how many operations that took.
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "SIMD intrinsics")]
+fn chains(steps: usize) -> usize {
+    use std::arch::x86_64::*;
+
+    const CHAINS: usize = 10;
+
+    #[target_feature(enable = "avx512f")]
+    fn wide(steps: usize) -> usize {
+        let (factor, mut chains) = (_mm512_set1_ps(0.999), [_mm512_set1_ps(1.0); CHAINS]);
+        for _ in 0..steps {
+            chains.iter_mut().for_each(|chain| *chain = _mm512_fmadd_ps(*chain, factor, factor));
+        }
+        std::hint::black_box(chains);
+        steps * CHAINS * 16 * 2
+    }
+
+    #[target_feature(enable = "avx2,fma")]
+    fn narrow(steps: usize) -> usize {
+        let (factor, mut chains) = (_mm256_set1_ps(0.999), [_mm256_set1_ps(1.0); CHAINS]);
+        for _ in 0..steps {
+            chains.iter_mut().for_each(|chain| *chain = _mm256_fmadd_ps(*chain, factor, factor));
+        }
+        std::hint::black_box(chains);
+        steps * CHAINS * 8 * 2
+    }
+
+    if is_x86_feature_detected!("avx512f") {
+        // SAFETY: just checked.
+        unsafe { wide(steps) }
+    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        // SAFETY: just checked.
+        unsafe { narrow(steps) }
+    } else {
+        0
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn chains(_steps: usize) -> usize {
+    0
+}

@@ -1,6 +1,6 @@
 //! The paths whose speed is promised, each beside its floor in the same run, and the ratios.
 //!
-//! `make bench` runs all; `cargo bench -p hyperslab-benches -- top_k` one group. Absolute times drift on shared
+//! `make bench` runs all; `cargo bench -p hyperslab-benches --bench paths append` one group. Absolute times drift on shared
 //! machines: only the ratios in the table at the end count.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench, which prints its table")]
@@ -12,7 +12,6 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use criterion::Criterion;
-use datafusion::common::ScalarValue;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 use hyperslab::{ArrayOptions, DType, Durability, FieldSpec, OpenOptions, Session, SessionOptions, Store};
@@ -35,15 +34,6 @@ const RATIOS: &[(&str, &str, &str, &str, &str)] = &[
         "clean batches",
     ),
     ("SELECT value after edits, summed", "the same before the edits", "edited", "sql", "clean sql"),
-    ("top_k, $1 bound", "summing the map", "top_k", "top_k parameter", "floor 2"),
-    ("top_k, scalar subquery", "summing the map", "top_k", "top_k subquery", "floor 2"),
-    ("ORDER BY l2_distance LIMIT 10, $1 bound", "summing the map", "top_k", "order by", "floor 2"),
-    ("ORDER BY cosine_distance LIMIT 10, $1 bound", "summing the map", "top_k", "order by cosine", "floor 2"),
-    ("top_k, a filter that keeps 1 %", "top_k without it", "top_k", "filter 1 %", "top_k subquery"),
-    ("top_k, a filter that keeps 50 %", "top_k without it", "top_k", "filter 50 %", "top_k subquery"),
-    ("top_k of 100 rows × 768, $1 bound", "SELECT 1", "top_k", "fixed parameter", "fixed floor"),
-    ("top_k of 100 rows × 768, scalar subquery", "SELECT 1", "top_k", "fixed subquery", "fixed floor"),
-    ("top_k of 100 rows × 768, literal of 768 numbers", "SELECT 1", "top_k", "fixed literal", "fixed floor"),
     ("append 100 rows, commit os", "pwrite of the same bytes", "append", "os", "floor"),
     ("append 100 rows, commit full", "pwrite + 4 fsync", "append", "full", "floor full"),
     ("open a store with 10,000 versions", "reading its checkpoint", "open", "open", "floor"),
@@ -60,8 +50,6 @@ fn main() {
     let folder = tempfile::tempdir().unwrap();
     let vectors = vectors(&folder.path().join("vectors.slab"));
     scan(&mut criterion, &runtime, &vectors, folder.path());
-    top_k(&mut criterion, &runtime, &vectors);
-    fixed_cost(&mut criterion, &runtime);
     edited(&mut criterion, &runtime, &vectors);
     append(&mut criterion, folder.path());
     open(&mut criterion, folder.path());
@@ -146,83 +134,6 @@ fn sum_batch(batch: &arrow_array::RecordBatch) -> f32 {
     use arrow_array::cast::AsArray;
     let values = batch.column(0).as_fixed_size_list().values();
     sum(values.as_primitive::<arrow_array::types::Float32Type>().values(), 1)
-}
-
-fn top_k(criterion: &mut Criterion, runtime: &Runtime, store: &Store) {
-    let session = session(store);
-    let field = store.snapshot().unwrap().array("vectors").unwrap().field("value").unwrap();
-    let view = field.view::<f32>().unwrap();
-    let query = ScalarValue::List(ScalarValue::new_list_nullable(
-        &noise(DIM).into_iter().map(ScalarValue::from).collect::<Vec<_>>(),
-        &datafusion::arrow::datatypes::DataType::Float32,
-    ));
-    let run = |sql: &str, parameters: Vec<ScalarValue>| {
-        runtime.block_on(async {
-            let frame = session.sql(sql).await.unwrap();
-            let frame = if parameters.is_empty() { frame } else { frame.with_param_values(parameters).unwrap() };
-            let rows: usize = frame.collect().await.unwrap().iter().map(|b| b.num_rows()).sum();
-            assert_eq!(rows, 10);
-        });
-    };
-    let cases = [
-        ("top_k parameter", "SELECT row, score FROM top_k('vectors', $1, 10, metric => 'l2')", vec![query.clone()]),
-        (
-            "top_k subquery",
-            "SELECT row, score FROM top_k('vectors', (SELECT value FROM vectors WHERE row = 7), 10, metric => 'l2')",
-            vec![],
-        ),
-        ("order by", "SELECT row FROM vectors ORDER BY l2_distance(value, $1) LIMIT 10", vec![query.clone()]),
-        ("order by cosine", "SELECT row FROM vectors ORDER BY cosine_distance(value, $1) LIMIT 10", vec![query]),
-    ];
-    let mut group = criterion.benchmark_group("top_k");
-    group.bench_function("floor 2", |b| b.iter(|| sum(black_box(view.as_slice()), THREADS)));
-    for (name, sql, parameters) in cases {
-        group.bench_function(name, |b| b.iter(|| run(sql, parameters.clone())));
-    }
-    group.bench_function("filter 1 %", |b| b.iter(|| run(FILTERED_1, vec![])));
-    group.bench_function("filter 50 %", |b| b.iter(|| run(FILTERED_50, vec![])));
-    group.finish();
-}
-
-/// 10,000 and 500,000 of the rows, spread over all of them.
-const FILTERED_1: &str = "SELECT row, score FROM top_k('vectors', (SELECT value FROM vectors WHERE row = 7), 10, \
-                          metric => 'l2', filter => row % 100 = 3)";
-const FILTERED_50: &str = "SELECT row, score FROM top_k('vectors', (SELECT value FROM vectors WHERE row = 7), 10, \
-                           metric => 'l2', filter => (row * 7919) % 1009 < 505)";
-
-/// What a search costs whatever it searches: 100 rows, one session, beside a statement that does nothing.
-fn fixed_cost(criterion: &mut Criterion, runtime: &Runtime) {
-    const DIM: usize = 768;
-    let store = Store::memory();
-    let mut tx = store.begin().unwrap();
-    let field = FieldSpec::new("value", DType::Float32, vec![DIM]).unwrap();
-    tx.create("tiny", vec![field], ArrayOptions::default()).unwrap();
-    tx.append_ndarray("tiny", &ndarray::Array2::from_shape_vec((100, DIM), noise(100 * DIM)).unwrap()).unwrap();
-    tx.commit().unwrap();
-    let session = session(&store);
-    let query = ScalarValue::List(ScalarValue::new_list_nullable(
-        &noise(DIM).into_iter().map(ScalarValue::from).collect::<Vec<_>>(),
-        &datafusion::arrow::datatypes::DataType::Float32,
-    ));
-    let literal = noise(DIM).iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let search = |query: &str| format!("SELECT row, score FROM top_k('tiny', {query}, 10, metric => 'l2')");
-    let cases = [
-        ("fixed floor", "SELECT 1".to_owned(), vec![]),
-        ("fixed parameter", search("$1"), vec![query]),
-        ("fixed subquery", search("(SELECT value FROM tiny WHERE row = 7)"), vec![]),
-        ("fixed literal", search(&format!("[{literal}]")), vec![]),
-    ];
-    let mut group = criterion.benchmark_group("top_k");
-    for (name, sql, parameters) in cases {
-        let run = async || {
-            let frame = session.sql(&sql).await.unwrap();
-            let bound = parameters.clone();
-            let frame = if bound.is_empty() { frame } else { frame.with_param_values(bound).unwrap() };
-            assert!(!frame.collect().await.unwrap().is_empty());
-        };
-        group.bench_function(name, |b| b.iter(|| runtime.block_on(run())));
-    }
-    group.finish();
 }
 
 /// All values summed after 1 % of the rows were replaced and 1 % deleted, at random.

@@ -188,8 +188,19 @@ impl Room {
 
 /// The scores of at most [`BATCH`] rows, in room of the query's.
 pub(crate) fn scores<T: Load>(rows: &[T], query: &PreparedQuery, room: &mut Room, scores: &mut [f64]) {
-    let (dim, count) = (query.dim(), scores.len());
-    let (seconds, query_norms) = (&mut room.seconds[..count], &room.query_norms[..count]);
+    let count = scores.len();
+    scores_in(rows, query, &mut room.seconds[..count], &room.query_norms[..count], scores);
+}
+
+/// The score of one row.
+pub(crate) fn score<T: Load>(row: &[T], query: &PreparedQuery) -> f64 {
+    let mut score = [0.0];
+    scores_in(row, query, &mut [0.0], &[query.norm()], &mut score);
+    score[0]
+}
+
+fn scores_in<T: Load>(rows: &[T], query: &PreparedQuery, seconds: &mut [f64], query_norms: &[f64], scores: &mut [f64]) {
+    let dim = query.dim();
     match query.distance().form() {
         Form::Unequal | Form::Overlap if T::BITS => bit_sums(rows, query, scores, seconds),
         Form::Product => row_sums::<T, Product>(rows, query, scores, seconds),

@@ -280,7 +280,7 @@ impl Groups {
 }
 
 /// How far ahead of its use memory is asked for, in bytes: the processor's own prefetching ends with a page.
-const PREFETCH: usize = 4096;
+pub(crate) const PREFETCH: usize = 4096;
 
 /// The sums of each row with a query.
 pub(crate) struct Rows<'a, T, F> {

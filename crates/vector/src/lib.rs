@@ -12,8 +12,8 @@
 //! ```
 //!
 //! - [`top_k`] searches a slice, on several threads.
-//! - [`search_block`], [`search_blocks`] (several queries) and [`search_indexed`] (given row numbers) feed
-//!   [`TopK`]s, for rows that come block by block.
+//! - [`search_block`] and [`search_indexed`] (given row numbers) feed a [`TopK`] with rows that come block by block,
+//!   [`search_blocks`] and [`search_blocks_indexed`] those of several queries.
 //! - [`distances`], [`pairwise_distances`] and [`pair_distance`] compute without ranking.
 //!
 //! # Definitions
@@ -79,6 +79,6 @@ pub use distance::{Distance, distances, pair_distance, pairwise_distances};
 pub use metric::Metric;
 pub use query::PreparedQuery;
 pub use scalar::{Scalar, to_f64};
-pub use search::{SearchStats, search_block, search_blocks, search_indexed, top_k};
+pub use search::{SearchStats, search_block, search_blocks, search_blocks_indexed, search_indexed, top_k};
 pub use sketch::{Candidates, Sketch, SketchCounts, SketchQuery, SketchSpec};
 pub use topk::{Hit, TopK};

@@ -29,6 +29,9 @@ pub(crate) trait Load: Element {
             | DType::Float32
     );
 
+    /// Whether it is float32, so that [`singles`](Self::singles) costs nothing.
+    const SINGLE: bool = matches!(Self::DTYPE, DType::Float32);
+
     /// Whether hamming and jaccard compare bits.
     const BITS: bool = false;
 
@@ -64,6 +67,35 @@ pub(crate) fn is_narrow(value: f64) -> bool {
 mod sealed {
     use super::{DType, Distance, Lanes, PreparedQuery, TopK};
 
+    /// The numbers of the rows of a block.
+    #[derive(Debug, Clone, Copy)]
+    pub enum Numbers<'a> {
+        /// Consecutive, from this one on.
+        From(u64),
+        /// One for each row.
+        Each(&'a [u64]),
+    }
+
+    impl Numbers<'_> {
+        /// The number of the block's row `r`.
+        #[inline]
+        pub(crate) fn get(self, r: usize) -> u64 {
+            match self {
+                Numbers::From(first) => first + r as u64,
+                Numbers::Each(numbers) => numbers[r],
+            }
+        }
+
+        /// The numbers from the block's row `r` on.
+        #[inline]
+        pub(crate) fn skip(self, r: usize) -> Self {
+            match self {
+                Numbers::From(first) => Numbers::From(first + r as u64),
+                Numbers::Each(numbers) => Numbers::Each(&numbers[r..]),
+            }
+        }
+    }
+
     /// The loops over rows, as methods of concrete types so that they are compiled in this crate: a generic
     /// function is compiled in the crate that calls it, with that crate's level of optimization.
     pub trait Loops: Sized {
@@ -75,10 +107,14 @@ mod sealed {
         fn singles<'a>(values: &'a [Self], scratch: &'a mut Vec<f32>) -> &'a [f32];
         fn distances(rows: &[Self], query: &PreparedQuery, out: &mut [f64]);
         fn pairwise(distance: Distance, a: &[Self], b: &[Self], dim: usize, out: &mut [f64]);
-        fn search(query: &PreparedQuery, rows: &[Self], first_row: u64, top: &mut TopK);
-        fn search_indexed(query: &PreparedQuery, rows: &[Self], row_ids: &[u64], top: &mut TopK);
+        /// Offers rows, and returns how many scores that took.
+        fn search(query: &PreparedQuery, rows: &[Self], numbers: Numbers<'_>, top: &mut TopK) -> usize;
+        /// The score of one row.
+        fn score(query: &PreparedQuery, row: &[Self]) -> f64;
     }
 }
+
+pub(crate) use sealed::Numbers;
 
 /// An element type of rows: every real dtype and bool, whose elements count as 0 and 1.
 ///
@@ -120,12 +156,12 @@ macro_rules! scalars {
                 distance::pairwise_loop(distance, a, b, dim, out);
             }
 
-            fn search(query: &PreparedQuery, rows: &[Self], first_row: u64, top: &mut TopK) {
-                search::search_loop(query, rows, top, |r| first_row + r as u64);
+            fn search(query: &PreparedQuery, rows: &[Self], numbers: Numbers<'_>, top: &mut TopK) -> usize {
+                search::search_loop(query, rows, numbers, top)
             }
 
-            fn search_indexed(query: &PreparedQuery, rows: &[Self], row_ids: &[u64], top: &mut TopK) {
-                search::search_loop(query, rows, top, |r| row_ids[r]);
+            fn score(query: &PreparedQuery, row: &[Self]) -> f64 {
+                distance::score(row, query)
             }
         }
     )*};

@@ -3,12 +3,14 @@
 use hyperslab_core::{Error, Result};
 
 use crate::distance::{BATCH, Room, batch_rows, check_query, scores};
-use crate::scalar::Load;
+use crate::scalar::{Load, Numbers};
 use crate::{Hit, Metric, PreparedQuery, Scalar, TopK};
 
 mod batch;
+mod screened;
 
-pub use batch::{SearchStats, search_blocks};
+pub use batch::{SearchStats, search_blocks, search_blocks_indexed};
+use screened::Screened;
 
 /// More threads than this are not started, whatever is asked for.
 const MAX_THREADS: usize = 256;
@@ -41,7 +43,7 @@ pub fn search_block<T: Scalar>(
     top: &mut TopK,
 ) -> Result<()> {
     check(query, rows, dim, top)?;
-    T::search(query, rows, first_row, top);
+    T::search(query, rows, Numbers::From(first_row), top);
     Ok(())
 }
 
@@ -58,11 +60,8 @@ pub fn search_indexed<T: Scalar>(
     top: &mut TopK,
 ) -> Result<()> {
     check(query, rows, dim, top)?;
-    if rows.len() / dim != row_ids.len() {
-        let message = format!("there are {} rows, but {} row numbers", rows.len() / dim, row_ids.len());
-        return Err(Error::invalid(message));
-    }
-    T::search_indexed(query, rows, row_ids, top);
+    check_numbers(rows.len() / dim, row_ids)?;
+    T::search(query, rows, Numbers::Each(row_ids), top);
     Ok(())
 }
 
@@ -106,7 +105,7 @@ pub fn top_k<T: Scalar>(
     let part = (rows.len() / dim).div_ceil(threads).max(BATCH);
     let search_part = |(p, rows): (usize, &[T])| {
         let mut top = TopK::new(k, metric);
-        T::search(&query, rows, (p * part) as u64, &mut top);
+        T::search(&query, rows, Numbers::From((p * part) as u64), &mut top);
         top
     };
     let search_part = &search_part;
@@ -125,16 +124,32 @@ pub fn top_k<T: Scalar>(
     Ok(top.into_sorted())
 }
 
-/// The one loop: scores of a batch, then the heap.
+/// The one loop: scores of a batch, or of those of its rows that may matter, then the heap. Returns how many scores that
+/// took.
 #[inline(always)]
-pub(crate) fn search_loop<T: Load>(query: &PreparedQuery, rows: &[T], top: &mut TopK, row_id: impl Fn(usize) -> u64) {
+pub(crate) fn search_loop<T: Load>(query: &PreparedQuery, rows: &[T], numbers: Numbers<'_>, top: &mut TopK) -> usize {
     let (mut batch, mut room) = ([0.0; BATCH], Room::new(query));
-    let count = batch_rows::<T>(query.dim());
+    let mut screened = Screened::new::<T>(query, rows.len() / query.dim());
+    let (count, mut scored) = (batch_rows::<T>(query.dim()), 0);
     for (b, rows) in rows.chunks(count * query.dim()).enumerate() {
+        let numbers = numbers.skip(b * count);
+        if let Some(few) = screened.as_mut().and_then(|s| s.search(query, rows, numbers, top)) {
+            scored += few;
+            continue;
+        }
         let batch = &mut batch[..rows.len() / query.dim()];
         scores(rows, query, &mut room, batch);
-        top.push_batch(batch, |r| row_id(b * count + r));
+        top.push_batch(batch, |r| numbers.get(r));
+        scored += batch.len();
     }
+    scored
+}
+
+fn check_numbers(rows: usize, row_ids: &[u64]) -> Result<()> {
+    if rows == row_ids.len() {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("there are {rows} rows, but {} row numbers", row_ids.len())))
 }
 
 fn check<T: Scalar>(query: &PreparedQuery, rows: &[T], dim: usize, top: &TopK) -> Result<()> {

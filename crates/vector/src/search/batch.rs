@@ -2,10 +2,11 @@
 
 use hyperslab_core::{Error, Result};
 
-use super::check;
+use super::{check, check_numbers};
 use crate::distance::{BATCH, tile_scores};
 use crate::gemm::{MIN_ROWS, Panels, Screening, SquaredNorms};
 use crate::kernel::{self, GROUP, LANES, Lanes};
+use crate::scalar::Numbers;
 use crate::screen::{self, QueryScreen, Test, bound_rows, is_cosine};
 use crate::{PreparedQuery, Scalar, TopK};
 
@@ -52,19 +53,62 @@ pub fn search_blocks<T: Scalar>(
     first_row: u64,
     tops: &mut [TopK],
 ) -> Result<SearchStats> {
+    check_all(queries, rows, dim, tops)?;
+    Ok(search(queries, rows, dim, Numbers::From(first_row), tops))
+}
+
+/// Offers rows whose numbers are given: `row_ids[i]` is the number of the i-th row of `rows`. Otherwise as
+/// [`search_blocks`].
+///
+/// ```
+/// use hyperslab_vector::{Metric, PreparedQuery, TopK, search_blocks_indexed};
+/// let queries = [[0.0], [10.0]].map(|q| PreparedQuery::new(Metric::L2, &q).unwrap());
+/// let mut tops = vec![TopK::new(1, Metric::L2); 2];
+/// search_blocks_indexed(&queries, &[1_u8, 5, 9], 1, &[30, 10, 70], &mut tops)?;
+/// let best: Vec<u64> = tops.into_iter().map(|top| top.into_sorted()[0].row).collect();
+/// assert_eq!(best, [30, 70]);
+/// # Ok::<(), hyperslab_core::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`search_blocks`], and if there are not as many numbers as rows.
+pub fn search_blocks_indexed<T: Scalar>(
+    queries: &[PreparedQuery],
+    rows: &[T],
+    dim: usize,
+    row_ids: &[u64],
+    tops: &mut [TopK],
+) -> Result<SearchStats> {
+    check_all(queries, rows, dim, tops)?;
+    check_numbers(rows.len().checked_div(dim).unwrap_or_default(), row_ids)?;
+    Ok(search(queries, rows, dim, Numbers::Each(row_ids), tops))
+}
+
+fn check_all<T: Scalar>(queries: &[PreparedQuery], rows: &[T], dim: usize, tops: &[TopK]) -> Result<()> {
     if queries.len() != tops.len() {
         let message = format!("there are {} queries, but {} results to fill", queries.len(), tops.len());
         return Err(Error::invalid(message));
     }
-    for (query, top) in queries.iter().zip(tops.iter()) {
-        check(query, rows, dim, top)?;
+    queries.iter().zip(tops).try_for_each(|(query, top)| check(query, rows, dim, top))
+}
+
+fn search<T: Scalar>(
+    queries: &[PreparedQuery],
+    rows: &[T],
+    dim: usize,
+    numbers: Numbers<'_>,
+    tops: &mut [TopK],
+) -> SearchStats {
+    if let ([query], [top]) = (queries, &mut *tops) {
+        let scored = T::search(query, rows, numbers, top);
+        return SearchStats::new(scored, rows.len() / dim);
     }
     let mut plain = Plain { queries, dim, groups: None, tile: vec![] };
     let mut screen: Option<BatchScreen> = None;
     let mut stats = SearchStats::default();
     let chunk_rows = (CHUNK_BYTES / size_of::<f32>() / dim / MIN_ROWS * MIN_ROWS).clamp(MIN_ROWS, CHUNK_ROWS);
-    let (mut rest, mut first_row) = (rows, first_row);
-    while !rest.is_empty() {
+    let (mut rest, mut numbers) = (rows, numbers);
+    while !rest.is_empty() && !queries.is_empty() {
         // No chunk is shorter than a block.
         let count = if rest.len() < (chunk_rows + MIN_ROWS) * dim { rest.len() / dim } else { chunk_rows };
         let (chunk, after) = rest.split_at(count * dim);
@@ -72,16 +116,16 @@ pub fn search_blocks<T: Scalar>(
         let waiting =
             |query: &PreparedQuery, top: &TopK| top.threshold().is_none() || !screen::has_bound(query.distance());
         let waiting = queries.iter().zip(tops.iter()).filter(|(query, top)| waiting(query, top)).count();
-        let exact = if queries.len() < 2 || count < MIN_ROWS || waiting * 2 > queries.len() {
-            plain.search(chunk, first_row, tops)
+        let scored = if count < MIN_ROWS || waiting * 2 > queries.len() {
+            plain.search(chunk, numbers, tops)
         } else {
             let screen = screen.get_or_insert_with(|| BatchScreen::new(queries, dim));
-            screen.search(chunk, next, first_row, tops, &mut plain)
+            screen.search(chunk, next, numbers, tops, &mut plain)
         };
-        stats += SearchStats { scored: exact as u64, passed_over: (count * queries.len() - exact) as u64 };
-        (rest, first_row) = (after, first_row + count as u64);
+        stats += SearchStats::new(scored, count * queries.len());
+        (rest, numbers) = (after, numbers.skip(count));
     }
-    Ok(stats)
+    stats
 }
 
 /// What a search has done: pairs of a row and a query.
@@ -91,6 +135,12 @@ pub struct SearchStats {
     pub scored: u64,
     /// Pairs that a bound ruled out.
     pub passed_over: u64,
+}
+
+impl SearchStats {
+    fn new(scored: usize, of: usize) -> Self {
+        Self { scored: scored as u64, passed_over: of.saturating_sub(scored) as u64 }
+    }
 }
 
 impl std::ops::AddAssign for SearchStats {
@@ -142,7 +192,7 @@ impl<'a> BatchScreen<'a> {
         &mut self,
         chunk: &[T],
         next: &[T],
-        first_row: u64,
+        numbers: Numbers<'_>,
         tops: &mut [TopK],
         plain: &mut Plain<'_>,
     ) -> usize {
@@ -150,20 +200,20 @@ impl<'a> BatchScreen<'a> {
         self.set_tests(tops);
         self.screen(chunk, next, count);
         if self.count_passed(count) * FEW > count * self.queries.len() {
-            return plain.search(chunk, first_row, tops);
+            return plain.search(chunk, numbers, tops);
         }
         let mut scored = 0;
         for ((query, top), passed) in self.queries.iter().zip(tops.iter_mut()).zip(&mut self.passed) {
             if *passed * FEW > count {
-                T::search(query, chunk, first_row, top);
-                scored += count;
+                scored += T::search(query, chunk, numbers, top);
                 *passed = 0;
             }
         }
         for (v, masks) in self.masks.chunks(count).enumerate() {
             for (r, mask) in masks.iter().enumerate() {
                 for q in bits(*mask).map(|lane| v * LANES + lane).filter(|&q| self.passed[q] > 0) {
-                    T::search(&self.queries[q], &chunk[r * self.dim..][..self.dim], first_row + r as u64, &mut tops[q]);
+                    let score = T::score(&self.queries[q], &chunk[r * self.dim..][..self.dim]);
+                    tops[q].push(score, numbers.get(r));
                     scored += 1;
                 }
             }
@@ -238,31 +288,31 @@ struct Plain<'a> {
 impl Plain<'_> {
     /// Offers every row, and returns how many scores that took. The rows are taken in tiles that stay in cache
     /// while all queries are run against them, and each row is converted for several queries at once.
-    fn search<T: Scalar>(&mut self, rows: &[T], first_row: u64, tops: &mut [TopK]) -> usize {
+    fn search<T: Scalar>(&mut self, rows: &[T], numbers: Numbers<'_>, tops: &mut [TopK]) -> usize {
         let (grouped, alone) = self.queries.as_chunks();
         let (grouped_tops, alone_tops) = tops.as_chunks_mut();
         let groups = self.groups.get_or_insert_with(|| grouped.iter().map(interleave).collect());
         let tile_rows = (TILE_BYTES / size_of::<Lanes>() / self.dim.div_ceil(LANES)).clamp(TILE_ROWS, BATCH);
         for (t, rows) in rows.chunks(tile_rows * self.dim).enumerate() {
-            let first_row = first_row + (t * tile_rows) as u64;
+            let numbers = numbers.skip(t * tile_rows);
             if groups.iter().any(Option::is_some) {
                 T::widen(rows, self.dim, &mut self.tile);
             }
             for ((queries, groups), tops) in grouped.iter().zip(groups.iter()).zip(grouped_tops.iter_mut()) {
                 match groups {
-                    Some(groups) => search_tile(queries, groups, &self.tile, first_row, tops),
-                    None => search_each(queries, rows, first_row, tops),
+                    Some(groups) => search_tile(queries, groups, &self.tile, numbers, tops),
+                    None => search_each(queries, rows, numbers, tops),
                 }
             }
-            search_each(alone, rows, first_row, alone_tops);
+            search_each(alone, rows, numbers, alone_tops);
         }
         rows.len() / self.dim * self.queries.len()
     }
 }
 
-fn search_each<T: Scalar>(queries: &[PreparedQuery], rows: &[T], first_row: u64, tops: &mut [TopK]) {
+fn search_each<T: Scalar>(queries: &[PreparedQuery], rows: &[T], numbers: Numbers<'_>, tops: &mut [TopK]) {
     for (query, top) in queries.iter().zip(tops) {
-        T::search(query, rows, first_row, top);
+        T::search(query, rows, numbers, top);
     }
 }
 
@@ -271,14 +321,14 @@ fn search_tile(
     queries: &[PreparedQuery; GROUP],
     groups: &[[Lanes; GROUP]],
     rows: &[Lanes],
-    first_row: u64,
+    numbers: Numbers<'_>,
     tops: &mut [TopK; GROUP],
 ) {
     let count = rows.len() / groups.len();
     let mut batch = [[0.0; BATCH]; GROUP];
     tile_scores(rows, queries, groups, batch.each_mut().map(|batch| &mut batch[..count]));
     for (top, batch) in tops.iter_mut().zip(&batch) {
-        top.push_batch(&batch[..count], |r| first_row + r as u64);
+        top.push_batch(&batch[..count], |r| numbers.get(r));
     }
 }
 

@@ -1,9 +1,11 @@
 use half::{bf16, f16};
+use hyperslab_core::DType;
 use proptest::prelude::*;
 
 use super::*;
 use crate::kernel::{InstructionSet, run_with};
 use crate::screen::RowBounds;
+use crate::search::screened::ScreenRows;
 use crate::{Hit, Metric, distances, to_f64};
 
 type TestResult = Result<(), TestCaseError>;
@@ -135,9 +137,23 @@ fn same_as_plain<T: Scalar>(rows: &[T], dim: usize, queries: &[Vec<f64>], k: usi
         let mut stats = search_blocks(&queries, &rows[cut * dim..], dim, cut as u64, &mut tops).unwrap();
         stats += search_blocks(&queries, &rows[..cut * dim], dim, 0, &mut tops).unwrap();
         prop_assert_eq!(stats.scored + stats.passed_over, (rows.len() / dim * queries.len()) as u64);
-        for (query, top) in queries.iter().zip(tops) {
+        let numbers: Vec<u64> = (0..(rows.len() / dim) as u64).collect();
+        let mut indexed = vec![TopK::new(k, metric); queries.len()];
+        search_blocks_indexed(&queries, &rows[cut * dim..], dim, &numbers[cut..], &mut indexed).unwrap();
+        search_blocks_indexed(&queries, &rows[..cut * dim], dim, &numbers[..cut], &mut indexed).unwrap();
+        for (q, ((query, top), indexed)) in queries.iter().zip(tops).zip(indexed).enumerate() {
             let expected = bits_of(&plain(query, rows, dim, k, metric));
-            prop_assert_eq!(bits_of(&top.into_sorted()), expected, "{} of {}, k {}", metric, T::NAME, k);
+            prop_assert_eq!(bits_of(&top.into_sorted()), expected.clone(), "{} of {}, k {}", metric, T::NAME, k);
+            prop_assert_eq!(bits_of(&indexed.into_sorted()), expected.clone(), "{}, {}, numbers", metric, T::NAME);
+            if q >= 4 {
+                continue;
+            }
+            let (mut alone, query) = ([TopK::new(k, metric)], std::slice::from_ref(query));
+            let mut stats = search_blocks(query, &rows[..cut * dim], dim, 0, &mut alone).unwrap();
+            stats += search_blocks_indexed(query, &rows[cut * dim..], dim, &numbers[cut..], &mut alone).unwrap();
+            prop_assert_eq!(stats.scored + stats.passed_over, numbers.len() as u64);
+            let [alone] = alone;
+            prop_assert_eq!(bits_of(&alone.into_sorted()), expected, "{} of {}, alone", metric, T::NAME);
         }
     }
     Ok(())
@@ -164,6 +180,25 @@ fn every_type_is_same(kind: Kind, seed: u64, dim: usize, count: usize, queries: 
     same_as_plain(&narrow(&rows, |v| (v * 9e18) as i64), dim, &queries, k, cut)
 }
 
+/// Which rows pass a query's test of a score when it is asked alone.
+fn alone_passes(
+    set: InstructionSet,
+    query: &PreparedQuery,
+    screen: &QueryScreen,
+    rows: &[f32],
+    score: f64,
+) -> Vec<bool> {
+    let (dim, mut passed) = (query.dim(), 0);
+    let mut passes = vec![0; rows.len() / dim];
+    let mut padded = screen.values().to_vec();
+    padded.resize(dim.next_multiple_of(LANES), 0.0);
+    let (test, cosine) = (screen.test(score), is_cosine(query.distance()));
+    let query = padded.as_chunks().0;
+    run_with(set, ScreenRows { rows, dim, query, cosine, test, passes: &mut passes, passed: &mut passed });
+    assert_eq!(passes.iter().filter(|pass| **pass == 1).count(), passed);
+    passes.iter().map(|pass| *pass == 1).collect()
+}
+
 /// A row passes the test of its own score, with every instruction set; so do all that are as good.
 fn own_score_passes<T: Scalar>(rows: &[T], dim: usize, queries: &[Vec<f64>]) -> TestResult {
     let count = rows.len() / dim;
@@ -181,6 +216,11 @@ fn own_score_passes<T: Scalar>(rows: &[T], dim: usize, queries: &[Vec<f64>]) -> 
             let cosine = is_cosine(metric.distance());
             run_with(set, RowBounds { dim, cosine, norms: &mut norms, half_squares: &mut half_squares });
             for row in 0..count {
+                for (query, (screen, scores)) in queries.iter().zip(screens.iter().zip(&scores)) {
+                    let Some(screen) = screen.as_ref().filter(|_| T::DTYPE == DType::Float32) else { continue };
+                    let passes = alone_passes(set, query, screen, singles, scores[row]);
+                    prop_assert!(passes[row], "{} of {}, {:?}: row {}, alone", metric, T::NAME, set, row);
+                }
                 for (q, screen) in screens.iter().enumerate() {
                     panels.set_test(q, screen.as_ref().map_or(Test::PASS, |s| s.test(scores[q][row])));
                 }
@@ -246,6 +286,8 @@ fn few_rows_are_scored() {
         // k (1 + ln(count / k)) rows are among the best when they come; some more within a chunk.
         assert!(stats.scored < 20 * 400, "{metric}: {stats:?}");
         assert_eq!(stats.scored + stats.passed_over, 20 * count as u64);
+        let stats = search_blocks(&queries[..1], &rows, dim, 0, &mut [TopK::new(k, metric)]).unwrap();
+        assert!(stats.scored < 400, "{metric}, alone: {stats:?}");
     }
 }
 
