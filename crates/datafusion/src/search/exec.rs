@@ -65,9 +65,10 @@ pub(super) struct Parts {
 }
 
 /// Ranks the rows of its input, each partition in a task of its own, and fetches what ranking did not need for the
-/// winners. The metrics tell `rows_ranked`, `ranking_time` (of all partitions together), `rows_fetched` and
-/// `bytes_fetched`; and, where the vectors are read by `row`, how many bytes of them were read in place
-/// (`bytes_mapped`) and how many copied or unpacked (`bytes_copied`).
+/// winners. The metrics tell `rows_ranked`, how many of their distances to the queries were computed
+/// (`distances_computed`) and how many a bound made needless (`distances_ruled_out`), `ranking_time` (of all partitions
+/// together), `rows_fetched` and `bytes_fetched`; and, where the vectors are read by `row`, how many bytes of them were
+/// read in place (`bytes_mapped`) and how many copied or unpacked (`bytes_copied`).
 #[derive(Debug, Clone)]
 pub(super) struct SearchExec {
     parts: Parts,

@@ -17,8 +17,11 @@ use crate::vectors::{Vectors, each_number_type};
 /// Kept rows that lie side by side are ranked where they are from this many on; fewer are brought together first.
 const SIDE_BY_SIDE: usize = 16;
 
-/// Bytes of vectors that are brought together: they stay in the second-level cache.
+/// Bytes of vectors that are brought together for one query: they stay in the second-level cache …
 const TILE_BYTES: usize = 64 << 10;
+
+/// … and for several, which are prepared anew for each tile.
+const BATCH_TILE_BYTES: usize = 1 << 20;
 
 /// Bytes of vectors that are copied or unpacked at once, where they cannot be read in place.
 const TAKEN_BYTES: usize = 1 << 20;
@@ -139,7 +142,8 @@ fn offer_rows<T: Scalar>(
     ranking: &Ranking,
     best: &mut Best,
 ) -> Result<()> {
-    let tile_rows = (TILE_BYTES / (dim * size_of::<T>()).max(1)).max(SIDE_BY_SIDE);
+    let tile_bytes = if ranking.queries.len() > 1 { BATCH_TILE_BYTES } else { TILE_BYTES };
+    let tile_rows = (tile_bytes / (dim * size_of::<T>()).max(1)).max(SIDE_BY_SIDE);
     let mut tile: Vec<T> = Vec::with_capacity(tile_rows * dim);
     let mut ids: Vec<u64> = Vec::with_capacity(tile_rows);
     while let [first, ..] = *rows {

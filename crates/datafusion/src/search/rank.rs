@@ -3,8 +3,9 @@
 use std::collections::BinaryHeap;
 
 use datafusion::common::Result;
+use datafusion::physical_plan::metrics::Count;
 use hyperslab_vector::{
-    Distance, Hit, Metric, PreparedQuery, Scalar, TopK, distances, search_block, search_blocks, search_indexed,
+    Distance, Hit, Metric, PreparedQuery, Scalar, TopK, distances, search_blocks, search_blocks_indexed,
 };
 
 use super::logical::Order;
@@ -13,7 +14,7 @@ use crate::functions::{is_null_of_zero, is_zero};
 use crate::vectors::{Vectors, each_number_type};
 
 /// Rows whose distances are computed before they are ranked.
-const BLOCK: usize = 1024;
+const BLOCK: usize = 64;
 
 /// What rows are ranked by.
 #[derive(Debug)]
@@ -21,6 +22,9 @@ pub(super) struct Ranking {
     pub(super) order: Order,
     pub(super) k: usize,
     pub(super) queries: Vec<PreparedQuery>,
+    /// Gets how many distances were computed, and how many a bound made needless.
+    pub(super) scored: Count,
+    pub(super) passed_over: Count,
 }
 
 /// The numbers of the rows of a batch.
@@ -51,10 +55,25 @@ impl Ranking {
     /// No rows yet.
     pub(super) fn best(&self) -> Best {
         match (self.order, self.metric()) {
-            (Order::Sql { descending, .. }, _) if self.queries.is_empty() => Best::Sql(SqlTop::new(self.k, descending)),
-            (_, Some(metric)) => Best::Metric(self.queries.iter().map(|_| TopK::new(self.k, metric)).collect()),
-            (Order::Sql { descending, .. }, None) => Best::Sql(SqlTop::new(self.k, descending)),
-            (Order::Metric(metric), None) => Best::Metric(vec![TopK::new(self.k, metric)]),
+            (Order::Sql { descending, nulls_first, .. }, None) => {
+                Best::Sql(SqlTop::new(self.k, descending, nulls_first))
+            }
+            (Order::Sql { descending, nulls_first, .. }, Some(_)) if self.queries.is_empty() => {
+                Best::Sql(SqlTop::new(self.k, descending, nulls_first))
+            }
+            (Order::Metric(metric), _) | (_, Some(metric)) => {
+                Best::Metric(self.queries.iter().map(|_| TopK::new(self.k, metric)).collect())
+            }
+        }
+    }
+
+    /// What is computed to rank by an order.
+    pub(super) fn distance(order: Order) -> Distance {
+        match order {
+            Order::Metric(metric) => metric.distance(),
+            // The smallest negative product is the largest product.
+            Order::Sql { distance: Distance::NegativeInnerProduct, descending: false, .. } => Distance::InnerProduct,
+            Order::Sql { distance, .. } => distance,
         }
     }
 
@@ -62,6 +81,7 @@ impl Ranking {
     fn metric(&self) -> Option<Metric> {
         match self.order {
             Order::Metric(metric) => Some(metric),
+            Order::Sql { distance: Distance::NegativeInnerProduct, descending: false, .. } => Some(Metric::Dot),
             // The cosine may be NULL; of the others NaN is last where smaller is better.
             Order::Sql { distance, descending: false, .. } if distance != Distance::CosineDistance => {
                 Metric::ALL.into_iter().find(|m| m.distance() == distance && !m.larger_is_better())
@@ -96,22 +116,18 @@ impl Ranking {
         ids: RowIds<'_>,
         best: &mut Best,
     ) -> Result<()> {
-        match (best, ids, self.queries.as_slice()) {
-            (Best::Metric(tops), RowIds::From(first), [query]) => {
-                tops.iter_mut().try_for_each(|top| search_block(query, values, dim, first, top)).map_err(to_datafusion)
+        let stats = match (best, ids) {
+            (Best::Metric(tops), RowIds::From(first)) => search_blocks(&self.queries, values, dim, first, tops),
+            (Best::Metric(tops), RowIds::Each(ids)) => search_blocks_indexed(&self.queries, values, dim, ids, tops),
+            (Best::Sql(top), ids) => {
+                self.scored.add(values.len() / dim.max(1) * self.queries.len());
+                return self.queries.iter().try_for_each(|query| offer_scores(query, values, dim, ids, top));
             }
-            (Best::Metric(tops), RowIds::From(first), queries) => {
-                search_blocks(queries, values, dim, first, tops).map(|_| ()).map_err(to_datafusion)
-            }
-            (Best::Metric(tops), RowIds::Each(ids), queries) => queries
-                .iter()
-                .zip(tops)
-                .try_for_each(|(query, top)| search_indexed(query, values, dim, ids, top))
-                .map_err(to_datafusion),
-            (Best::Sql(top), ids, queries) => {
-                queries.iter().try_for_each(|query| offer_scores(query, values, dim, ids, top))
-            }
-        }
+        };
+        let stats = stats.map_err(to_datafusion)?;
+        self.scored.add(usize::try_from(stats.scored).unwrap_or(usize::MAX));
+        self.passed_over.add(usize::try_from(stats.passed_over).unwrap_or(usize::MAX));
+        Ok(())
     }
 }
 
@@ -127,6 +143,9 @@ fn offer_scores<T: Scalar>(
     for (b, values) in values.chunks(BLOCK * dim.max(1)).enumerate() {
         let scores = &mut scores[..values.len() / dim.max(1)];
         distances(values, dim, query, scores).map_err(to_datafusion)?;
+        if top.wants_none(scores) {
+            continue;
+        }
         for (r, (&score, vector)) in scores.iter().zip(values.chunks(dim.max(1))).enumerate() {
             let null = is_null_of_zero(query.distance(), score, || is_zero(vector) || is_zero(query.values()));
             top.push(if null { None } else { Some(score) }, ids.get(b * BLOCK + r));
@@ -171,6 +190,8 @@ impl Best {
 /// metric's.
 pub(super) struct SqlTop {
     k: usize,
+    descending: bool,
+    nulls_first: bool,
     numbers: TopK,
     /// The smallest rows of the kind, the largest of them on top.
     nans: BinaryHeap<u64>,
@@ -178,10 +199,20 @@ pub(super) struct SqlTop {
 }
 
 impl SqlTop {
-    fn new(k: usize, descending: bool) -> Self {
+    fn new(k: usize, descending: bool, nulls_first: bool) -> Self {
         // Any metric of the direction: only its order is used.
         let numbers = TopK::new(k, if descending { Metric::Dot } else { Metric::L2sq });
-        Self { k, numbers, nans: BinaryHeap::new(), nulls: BinaryHeap::new() }
+        Self { k, descending, nulls_first, numbers, nans: BinaryHeap::new(), nulls: BinaryHeap::new() }
+    }
+
+    /// Whether none of the rows with these scores may be among the first, as is so of most in a long scan: all are worse
+    /// than k others, and none is NaN, or 0 or 1, as those are that may turn out to be NULL, if that comes first.
+    fn wants_none(&self, scores: &[f64]) -> bool {
+        let Some(threshold) = self.numbers.threshold() else { return false };
+        let sign = if self.descending { -1.0 } else { 1.0 };
+        let may_be_null = |score: f64| self.nulls_first & ((score == 0.0) | (score == 1.0));
+        let worse = |score: f64| (score * sign > threshold * sign) & !may_be_null(score);
+        scores.iter().filter(|score| worse(**score)).count() == scores.len()
     }
 
     fn push(&mut self, score: Option<f64>, row: u64) {

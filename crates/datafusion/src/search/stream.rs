@@ -59,6 +59,8 @@ pub(super) fn start(
         context,
         baseline: BaselineMetrics::new(metrics, 0),
         ranked: counter("rows_ranked"),
+        scored: counter("distances_computed"),
+        passed_over: counter("distances_ruled_out"),
         ranking_time: MetricBuilder::new(metrics).subset_time("ranking_time", 0),
         fetched: counter("rows_fetched"),
         bytes_fetched: counter("bytes_fetched"),
@@ -86,6 +88,8 @@ struct Run {
     context: Arc<TaskContext>,
     baseline: BaselineMetrics,
     ranked: Count,
+    scored: Count,
+    passed_over: Count,
     ranking_time: Time,
     fetched: Count,
     bytes_fetched: Count,
@@ -169,10 +173,11 @@ impl Run {
                 PreparedQuery::allowing_nan(metric, v).map_err(to_datafusion)
             }
             Order::Metric(metric) => PreparedQuery::new(metric, v).map_err(to_datafusion),
-            Order::Sql { distance, .. } => Ok(PreparedQuery::for_distance(distance, v)),
+            order => Ok(PreparedQuery::for_distance(Ranking::distance(order), v)),
         };
         let queries = group.vectors.iter().map(prepare).collect::<Result<Vec<_>>>()?;
-        let ranking = Arc::new(Ranking { order: self.parts.order, k: self.k, queries });
+        let (scored, passed_over) = (self.scored.clone(), self.passed_over.clone());
+        let ranking = Arc::new(Ranking { order: self.parts.order, k: self.k, queries, scored, passed_over });
         if self.searches > 0 {
             // Some plans run once only.
             self.parts.input = reset_plan_states(Arc::clone(&self.parts.input))?;
@@ -421,7 +426,9 @@ impl Task {
 
 /// Whether rows are one and the next and so on.
 fn is_run(rows: &[u64]) -> bool {
-    rows.windows(2).all(|w| w[1] == w[0] + 1)
+    let ends = rows.first().zip(rows.last());
+    ends.is_some_and(|(first, last)| last.wrapping_sub(*first) == rows.len() as u64 - 1)
+        && rows.windows(2).fold(true, |run, w| run & (w[1] == w[0].wrapping_add(1)))
 }
 
 impl Carried {

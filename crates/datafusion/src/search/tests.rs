@@ -235,3 +235,51 @@ async fn rows_kept_by_a_filter_rank_as_in_a_full_sort() {
         }
     }
 }
+
+#[tokio::test]
+async fn zeros_and_nan_rank_in_long_searches_as_in_a_full_sort() {
+    let session = session(partitions(2)).await;
+    rows(&session, "CREATE TABLE odd (v DOUBLE[2])").await;
+    let odd = "SELECT CASE id % 499 WHEN 7 THEN [0.0, 0.0] WHEN 9 THEN ['NaN'::DOUBLE, 1] WHEN 11 THEN [v[2], -v[1]] \
+               ELSE [v[1], v[2]] END FROM t";
+    rows(&session, &format!("INSERT INTO odd {odd}")).await;
+    let functions = [
+        "cosine_distance",
+        "cosine_similarity",
+        "l2_distance",
+        "inner_product",
+        "negative_inner_product",
+        "l1_distance",
+    ];
+    for function in functions {
+        for direction in ["ASC", "DESC", "ASC NULLS FIRST", "DESC NULLS LAST"] {
+            for k in [10, 60, 200] {
+                let search = format!("SELECT row FROM odd ORDER BY {function}(v, [3, 8]) {direction}, row LIMIT {k}");
+                let sort = format!("SELECT row FROM odd ORDER BY {function}(v, [3, 8]) + 0 {direction}, row LIMIT {k}");
+                let (plan, searches) = ran(&session, &search, "SearchExec").await;
+                assert_eq!(searches.len(), 1, "{plan}");
+                let (found, expected) = (rows(&session, &search).await, rows(&session, &sort).await);
+                assert_eq!(integers(&found, 0), integers(&expected, 0), "{search}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn metrics_tell_how_many_distances_a_bound_made_needless() {
+    let session = session(partitions(2)).await;
+    let queries = "queries => (SELECT row, v FROM t WHERE row < 6)";
+    for (query, filter, pairs) in [
+        ("[50, 8]", "", 20_000),
+        ("[50, 8]", ", filter => row % 2 = 0", 10_000),
+        (queries, "", 6 * 20_000),
+        (queries, ", filter => row % 2 = 0", 6 * 10_000),
+    ] {
+        let sql = format!("SELECT * FROM top_k('t', {query}, k => 3, metric => 'l2'{filter})");
+        let (plan, searches) = ran(&session, &sql, "SearchExec").await;
+        let [search] = searches.as_slice() else { panic!("{sql}\n{plan}") };
+        let (computed, ruled_out) = (figure(search, "distances_computed"), figure(search, "distances_ruled_out"));
+        assert_eq!(computed + ruled_out, pairs, "{sql}\n{plan}");
+        assert!(ruled_out > pairs / 2, "{sql}\n{plan}");
+    }
+}
