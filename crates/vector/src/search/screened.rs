@@ -128,7 +128,8 @@ impl Pass for ScreenRows<'_> {
         {
             let bounded = product - norm * slope - half_square * scale;
             // NaN passes.
-            *pass = u8::from(!(bounded < least));
+            let fails = bounded < least;
+            *pass = u8::from(!fails);
             passed += u32::from(*pass);
         }
         *self.passed = passed as usize;
