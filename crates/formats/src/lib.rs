@@ -28,63 +28,59 @@
 //! ```
 
 mod concat;
+mod container;
+mod format;
 pub mod hdf5;
 mod map;
 pub mod npy;
+mod options;
+mod output;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use hyperslab_core::{ArraySink, ArraySource, Error, FieldSpec, Result};
+use hyperslab_core::{ArraySink, ArraySource, FieldSpec, Result};
 
 pub use concat::ConcatSource;
+pub use container::{Container, ContainerSink, Entry};
+pub use format::{EXTENSIONS, FORMATS, Format, split_entry};
 pub use npy::{NpySink, NpySource};
+pub use options::WriteOptions;
 
-/// The extensions of the formats that [`open`] and [`create`] know, in lower case.
-pub const EXTENSIONS: &[&str] = &["npy"];
+/// Opens an array file in the format that its extension names, in either case. Of a file of several arrays by name it
+/// must hold just one: [`Format::open`] opens the others.
+///
+/// # Errors
+/// `Unsupported` for another extension, listing the known ones; `Invalid` for a file of several arrays, listing their
+/// names; otherwise the format's.
+pub fn open(path: &Path) -> Result<Arc<dyn ArraySource>> {
+    Format::of_path(path)?.open(path, None)
+}
 
-/// Opens an array file in the format that its extension names, in either case.
+/// Opens a file as arrays by name, in the format that its extension names. A file of one array has one entry.
 ///
 /// # Errors
 /// `Unsupported` for another extension, listing the known ones; otherwise the format's.
-pub fn open(path: &Path) -> Result<Arc<dyn ArraySource>> {
-    match extension(path).as_str() {
-        "npy" => Ok(Arc::new(NpySource::open(path)?)),
-        _ => Err(unknown(path)),
-    }
+pub fn open_container(path: &Path) -> Result<Arc<dyn Container>> {
+    Format::of_path(path)?.open_container(path)
 }
 
 /// Starts an array file in the format that the extension names. Nothing of it is visible under `path`, and an existing
-/// file stays as it is, until [`ArraySink::finish`].
+/// file stays as it is, until [`ArraySink::finish`], which replaces it. [`Format::create`] takes options.
 ///
 /// # Errors
 /// `Unsupported` for another extension, listing the known ones; `Invalid` when the format cannot hold the fields;
 /// `Io`.
 pub fn create(path: &Path, fields: &[FieldSpec]) -> Result<Box<dyn ArraySink>> {
-    match extension(path).as_str() {
-        "npy" => {
-            let [field] = fields else {
-                let names: Vec<_> = fields.iter().map(FieldSpec::name).collect();
-                return Err(Error::invalid(format!(
-                    "a .npy file holds one field, and there are {}: {names:?}; select one of them",
-                    fields.len()
-                ))
-                .with("file", path.display()));
-            };
-            Ok(Box::new(NpySink::create(path, field)?))
-        }
-        _ => Err(unknown(path)),
-    }
+    Format::of_path(path)?.create(path, fields, &WriteOptions::new().overwrite(true))
 }
 
-fn extension(path: &Path) -> String {
-    path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default()
-}
-
-fn unknown(path: &Path) -> Error {
-    let known: Vec<_> = EXTENSIONS.iter().map(|e| format!(".{e}")).collect();
-    let path = path.display();
-    Error::unsupported(format!("the extension of {path} is that of no known array format; known: {}", known.join(", ")))
+/// Starts a file of several arrays in the format that the extension names.
+///
+/// # Errors
+/// As [`Format::create_container`].
+pub fn create_container(path: &Path, options: &WriteOptions) -> Result<Box<dyn ContainerSink>> {
+    Format::of_path(path)?.create_container(path, options)
 }
 
 #[cfg(test)]

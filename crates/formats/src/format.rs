@@ -1,0 +1,272 @@
+//! The formats that this crate knows, and the choice of one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hyperslab_core::{ArraySink, ArraySource, Error, FieldSpec, Result};
+
+use crate::container::{Container, ContainerSink, OneArray, names};
+use crate::{NpySink, NpySource, WriteOptions};
+
+/// The extensions of the formats that [`open`](crate::open) knows, in lower case.
+pub const EXTENSIONS: &[&str] = &["npy"];
+
+/// Every format, in the order of the table in this crate's documentation.
+pub const FORMATS: &[Format] = &[Format {
+    name: "npy",
+    extensions: &["npy"],
+    reader: Reader::Array(|path| Ok(Arc::new(NpySource::open(path)?))),
+    writer: Writer::Array(NpySink::create_boxed),
+}];
+
+/// A format: its name, its extensions and what it can do.
+#[derive(Debug, Clone, Copy)]
+pub struct Format {
+    name: &'static str,
+    extensions: &'static [&'static str],
+    reader: Reader,
+    writer: Writer,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Reader {
+    Array(fn(&Path) -> Result<Arc<dyn ArraySource>>),
+    #[expect(dead_code, reason = "no container yet")]
+    Container(fn(&Path) -> Result<Arc<dyn Container>>),
+}
+
+#[derive(Debug, Clone, Copy)]
+#[expect(dead_code, reason = "no container yet")]
+enum Writer {
+    None,
+    Array(CreateArray),
+    Container(fn(&Path, &WriteOptions) -> Result<Box<dyn ContainerSink>>),
+}
+
+type CreateArray = fn(&Path, &[FieldSpec], &WriteOptions) -> Result<Box<dyn ArraySink>>;
+
+impl Format {
+    /// The format that a path's extension names, in either case.
+    ///
+    /// # Errors
+    /// `Unsupported` for another extension, listing the known ones.
+    pub fn of_path(path: &Path) -> Result<&'static Self> {
+        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+        FORMATS.iter().find(|f| f.extensions.contains(&extension.as_str())).ok_or_else(|| {
+            let known: Vec<_> = FORMATS.iter().flat_map(|f| f.extensions).map(|e| format!(".{e}")).collect();
+            let (path, known) = (path.display(), known.join(", "));
+            Error::unsupported(format!("the extension of {path} is that of no known array format; known: {known}"))
+        })
+    }
+
+    /// The format of a name, as `STORED AS` and `--from` spell it, in either case.
+    ///
+    /// # Errors
+    /// `Unsupported` for another name, listing the known ones.
+    pub fn named(name: &str) -> Result<&'static Self> {
+        FORMATS.iter().find(|f| f.name.eq_ignore_ascii_case(name)).ok_or_else(|| {
+            let known: Vec<_> = FORMATS.iter().map(|f| f.name).collect();
+            Error::unsupported(format!("there is no array format {name:?}; known: {}", known.join(", ")))
+        })
+    }
+
+    /// Its name, in lower case.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Its extensions, in lower case and without the dot; the first is the usual one.
+    pub fn extensions(&self) -> &'static [&'static str] {
+        self.extensions
+    }
+
+    /// Whether a file of it holds several arrays by name.
+    pub fn is_container(&self) -> bool {
+        matches!(self.reader, Reader::Container(_))
+    }
+
+    /// Whether it can be written.
+    pub fn can_write(&self) -> bool {
+        !matches!(self.writer, Writer::None)
+    }
+
+    /// Opens a file as arrays by name. A file of one array has one entry, named as the file without its extension.
+    ///
+    /// # Errors
+    /// The format's; the file is named.
+    pub fn open_container(&self, path: &Path) -> Result<Arc<dyn Container>> {
+        match self.reader {
+            Reader::Container(open) => open(path),
+            Reader::Array(open) => Ok(Arc::new(OneArray::new(path, open(path)?))),
+        }
+    }
+
+    /// Opens one array: the named one, or without a name the only one that the file holds.
+    ///
+    /// # Errors
+    /// `NotFound` for a name that is not there and `Invalid` where there is no name and not just one array, both
+    /// listing the names that are there; otherwise the format's.
+    pub fn open(&self, path: &Path, entry: Option<&str>) -> Result<Arc<dyn ArraySource>> {
+        if let (Reader::Array(open), None) = (self.reader, entry) {
+            return open(path);
+        }
+        let container = self.open_container(path)?;
+        let only = || match container.entries() {
+            [only] => Ok(only.name.as_str()),
+            entries => {
+                let path = path.display();
+                Err(Error::invalid(format!(
+                    "{path} holds {} arrays, and one is needed: name it, as in '{path}::name'; there are: {}",
+                    entries.len(),
+                    names(entries)
+                )))
+            }
+        };
+        container.open(entry.map_or_else(only, Ok)?)
+    }
+
+    /// Starts a file of one array. Nothing of it is visible under `path`, and an existing file stays as it is, until
+    /// [`ArraySink::finish`]. In a container the array is named as the file without its extension.
+    ///
+    /// # Errors
+    /// `AlreadyExists` for an existing file, unless it may be overwritten; `Unsupported` for a format that is only
+    /// read; `Invalid` for options and fields that the format does not take; `Io`.
+    pub fn create(&self, path: &Path, fields: &[FieldSpec], options: &WriteOptions) -> Result<Box<dyn ArraySink>> {
+        match self.writer {
+            Writer::Array(create) => create(path, fields, options),
+            Writer::Container(create) => {
+                let mut sink = create(path, options)?;
+                let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+                sink.begin(&name, fields)?;
+                Ok(Box::new(OnlyArray(sink)))
+            }
+            Writer::None => Err(self.read_only(path)),
+        }
+    }
+
+    /// Starts a file of several arrays.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create); `Unsupported` for a format of one array per file.
+    pub fn create_container(&self, path: &Path, options: &WriteOptions) -> Result<Box<dyn ContainerSink>> {
+        match self.writer {
+            Writer::Container(create) => create(path, options),
+            Writer::Array(_) => Err(Error::unsupported(format!(
+                "a .{} file holds one array; write each to a file of its own, or to one of: {}",
+                self.name,
+                FORMATS
+                    .iter()
+                    .filter(|f| matches!(f.writer, Writer::Container(_)))
+                    .map(|f| f.name)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ))
+            .with("file", path.display())),
+            Writer::None => Err(self.read_only(path)),
+        }
+    }
+
+    fn read_only(&self, path: &Path) -> Error {
+        let known: Vec<_> = FORMATS.iter().filter(|f| f.can_write()).map(|f| f.name).collect();
+        let why = format!("{} files are read and not written; written are: {}", self.name, known.join(", "));
+        Error::unsupported(why).with("file", path.display())
+    }
+}
+
+/// A container with one array, as a sink of its rows.
+#[derive(Debug)]
+struct OnlyArray(Box<dyn ContainerSink>);
+
+impl ArraySink for OnlyArray {
+    fn write(&mut self, batch: &arrow_array::RecordBatch) -> Result<()> {
+        self.0.write(batch)
+    }
+
+    fn finish(self: Box<Self>) -> Result<hyperslab_core::SinkSummary> {
+        self.0.finish()
+    }
+}
+
+/// Splits `file.npz::name` into the path and the name of an array in it; a path that exists as it is, whatever it
+/// contains, and one without `::` have no name.
+///
+/// ```
+/// use hyperslab_formats::split_entry;
+/// let (path, entry) = split_entry("dir/model.safetensors::layer.0.weight");
+/// assert_eq!((path.to_str(), entry.as_deref()), (Some("dir/model.safetensors"), Some("layer.0.weight")));
+/// assert_eq!(split_entry("a.npy").1, None);
+/// ```
+pub fn split_entry(text: &str) -> (PathBuf, Option<String>) {
+    match text.split_once("::") {
+        Some((path, entry)) if !path.is_empty() && !Path::new(text).exists() => {
+            (PathBuf::from(path), Some(entry.to_owned()))
+        }
+        _ => (PathBuf::from(text), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use hyperslab_core::{DType, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn extensions_and_names_are_one_list() {
+        let all: Vec<_> = FORMATS.iter().flat_map(|f| f.extensions()).copied().collect();
+        assert_eq!(all, EXTENSIONS);
+        assert!(FORMATS.iter().all(|f| Format::named(f.name()).unwrap().name() == f.name()));
+        let error = Format::named("xyz").unwrap_err().to_string();
+        assert!(error.contains("\"xyz\"; known: npy"), "{error}");
+    }
+
+    #[test]
+    fn a_file_of_one_array_is_a_container_of_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("abc.npy");
+        let field = FieldSpec::new("value", DType::Int16, vec![2, 3]).unwrap();
+        crate::create(&path, std::slice::from_ref(&field)).unwrap().finish().unwrap();
+        let container = crate::open_container(&path).unwrap();
+        let [entry] = container.entries() else { unreachable!() };
+        assert_eq!((entry.name.as_str(), entry.dtype.as_str(), entry.bytes), ("abc", "int16", 0));
+        assert_eq!((entry.shape.as_slice(), entry.fields.as_slice()), (&[0, 2, 3][..], &[field][..]));
+        assert_eq!(container.open("abc").unwrap().rows(), 0);
+        let error = container.open("b").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.to_string().contains("there are: abc"), "{error}");
+        let npy = Format::of_path(&path).unwrap();
+        assert!(npy.open(&path, Some("abc")).is_ok() && npy.open(&path, Some("x")).is_err());
+        assert_eq!(npy.create_container(&path, &WriteOptions::new()).unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn an_existing_file_is_refused_unless_it_may_be_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npy");
+        let fields = [FieldSpec::new("value", DType::Int16, vec![]).unwrap()];
+        let npy = Format::named("NPY").unwrap();
+        let create = |overwrite| npy.create(&path, &fields, &WriteOptions::new().overwrite(overwrite));
+        let late = create(false).unwrap();
+        create(false).unwrap().finish().unwrap();
+        let error = create(false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        assert!(error.to_string().contains("a.npy"), "{error}");
+        assert_eq!(late.finish().unwrap_err().kind(), ErrorKind::AlreadyExists);
+        create(true).unwrap().finish().unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        let error = npy.create(&path, &fields, &WriteOptions::new().set("level", "3")).unwrap_err();
+        assert!(error.to_string().contains("no option of npy"), "{error}");
+    }
+
+    #[test]
+    fn entries_are_split_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let odd = folder.path().join("a::b");
+        std::fs::write(&odd, b"").unwrap();
+        assert_eq!(split_entry(odd.to_str().unwrap()), (odd.clone(), None));
+        assert_eq!(split_entry("a.h5::/x::y"), ("a.h5".into(), Some("/x::y".to_owned())));
+        assert_eq!(split_entry("::x"), ("::x".into(), None));
+    }
+}
