@@ -6,8 +6,10 @@
 //! - pgvector's operators `<->`, `<#>`, `<+>`, `<~>`, `<%>` (`<=>` is sqlparser's own). They arrive in the syntax
 //!   tree as `BinaryOperator::Custom`, made by a pass over the tokens that joins tokens written without a space
 //!   between them, so that `a<5`, `a<-5`, `a <> b` and `x -> x + 1` stay what they are;
-//! - `JOIN … NEAREST k BY DISTANCE expr`, see [`nearest`].
+//! - `JOIN … NEAREST k BY DISTANCE expr`, see [`nearest`];
+//! - table functions that see the tables to their left without LATERAL, see [`from_clause`].
 
+mod from_clause;
 pub(crate) mod nearest;
 
 use std::any::TypeId;
@@ -58,9 +60,7 @@ impl Dialect for HyperslabDialect {
     fn get_next_precedence(&self, parser: &Parser<'_>) -> Option<std::result::Result<u8, ParserError>> {
         match &parser.peek_token_ref().token {
             // Above it are only AND and OR, so that all of the distance is below it.
-            Token::CustomBinaryOperator(op) if op == nearest::BY_DISTANCE || op == nearest::BY_SIMILARITY => {
-                Some(Ok(self.prec_value(Precedence::Eq)))
-            }
+            Token::CustomBinaryOperator(op) if nearest::is_operator(op) => Some(Ok(self.prec_value(Precedence::Eq))),
             Token::Spaceship | Token::CustomBinaryOperator(_) => Some(Ok(self.prec_value(Precedence::Pipe))),
             _ => None,
         }
@@ -183,9 +183,13 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>> {
 /// # Errors
 /// Syntax, with the place.
 pub(crate) fn parse(sql: &str, recursion_limit: usize) -> Result<VecDeque<Statement>> {
+    let tokens = tokens(sql)?;
+    let has_nearest = nearest::is_rewritten(&tokens);
     let mut parser =
-        DFParserBuilder::new(tokens(sql)?).with_dialect(&DIALECT).with_recursion_limit(recursion_limit).build()?;
-    parser.parse_statements()
+        DFParserBuilder::new(tokens).with_dialect(&DIALECT).with_recursion_limit(recursion_limit).build()?;
+    let mut statements = parser.parse_statements().map_err(|e| nearest::explained(e, has_nearest))?;
+    statements.iter_mut().try_for_each(from_clause::look_at)?;
+    Ok(statements)
 }
 
 /// Parses one statement.

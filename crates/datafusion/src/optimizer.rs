@@ -1,6 +1,7 @@
 //! Own optimizer rules, logical and physical; `session.rs` says in which order they run.
 
 pub(crate) mod dml;
+pub(crate) mod filter_queries;
 pub(crate) mod lateral;
 pub(crate) mod nearest;
 pub(crate) mod null_in;

@@ -132,6 +132,14 @@ impl Vectors {
         self.len
     }
 
+    /// The length that every vector of the column's type has.
+    pub(crate) fn fixed_len(&self) -> Option<usize> {
+        match self.layout {
+            Layout::Fixed { dim, .. } => Some(dim),
+            Layout::Offsets(_) => None,
+        }
+    }
+
     /// The elements of all vectors, an array of numbers or bools.
     pub(crate) fn elements(&self) -> &dyn Array {
         self.elements.as_ref()

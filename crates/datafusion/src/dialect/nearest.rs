@@ -1,8 +1,9 @@
 //! `JOIN docs n NEAREST 5 BY DISTANCE expr`, which sqlparser does not know. A pass over the tokens makes it
 //! `JOIN docs n ON 5 <operator> expr`, with an operator that only this pass can write.
 
-use datafusion::common::{Result, plan_err};
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use datafusion::common::{DataFusionError, Result, plan_err};
+use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Whitespace};
 
 /// The operator of `NEAREST … BY DISTANCE`.
 pub(crate) const BY_DISTANCE: &str = "NEAREST BY DISTANCE";
@@ -31,7 +32,7 @@ pub(super) fn rewrite(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> 
         drop_exactness(&mut out);
         let at = |token| TokenWithSpan { token, span: first.span };
         out.push(at(Token::make_keyword("ON")));
-        out.push(at(Token::Whitespace(datafusion::sql::sqlparser::tokenizer::Whitespace::Space)));
+        out.push(at(Token::Whitespace(Whitespace::Space)));
         match k.is_empty() {
             true => out.push(at(Token::Number("1".to_owned(), false))),
             false => out.extend(k),
@@ -71,14 +72,44 @@ impl<'a> Clause<'a> {
             None if by.is_some()
                 || matches!(k.first().map(|t| &t.token), Some(Token::Number(..) | Token::Placeholder(_))) =>
             {
-                plan_err!(
-                    "NEAREST needs what it goes by: JOIN docs n NEAREST 5 BY DISTANCE l2_distance(q.value, n.value), or \
-                     BY SIMILARITY inner_product(q.value, n.value)"
-                )
+                without_by()
             }
             None => Ok(None),
         }
     }
+}
+
+/// The error of a NEAREST that lacks the rest of it.
+pub(super) fn without_by<T>() -> Result<T> {
+    plan_err!(
+        "NEAREST needs what it goes by: JOIN docs n NEAREST 5 BY DISTANCE l2_distance(q.value, n.value), or \
+         BY SIMILARITY inner_product(q.value, n.value)"
+    )
+}
+
+/// A syntax error where NEAREST, or what was made of it, cannot stand, with the syntax.
+pub(super) fn explained(error: DataFusionError, rewritten: bool) -> DataFusionError {
+    let DataFusionError::SQL(inner, _) = error.find_root() else { return error };
+    let ParserError::ParserError(text) = inner.as_ref() else { return error };
+    let upper = text.to_ascii_uppercase();
+    if !upper.contains("FOUND: NEAREST") && !(upper.contains("FOUND: ON") && rewritten) {
+        return error;
+    }
+    let text = format!(
+        "{text}; the syntax is q [LEFT] JOIN docs n [EXACT | APPROX] NEAREST [k] BY DISTANCE | SIMILARITY expr, \
+         without ON"
+    );
+    DataFusionError::SQL(Box::new(ParserError::ParserError(text)), None)
+}
+
+/// Whether the pass found any.
+pub(super) fn is_rewritten(tokens: &[TokenWithSpan]) -> bool {
+    tokens.iter().any(|t| matches!(&t.token, Token::CustomBinaryOperator(operator) if is_operator(operator)))
+}
+
+/// Whether an operator is one of those that only this pass writes.
+pub(crate) fn is_operator(operator: &str) -> bool {
+    operator == BY_DISTANCE || operator == BY_SIMILARITY
 }
 
 /// The next token that is no space, and what follows it.

@@ -14,7 +14,7 @@ use datafusion::optimizer::AnalyzerRule;
 use std::sync::Arc;
 
 use super::nearest;
-use crate::search::{Outer, Search};
+use crate::search::{Outer, Search, search_of};
 
 /// The rule, for contexts that a store is registered on. [`Session`](crate::Session) calls [`join_searches`] itself,
 /// since it prepares statements without analysis.
@@ -68,13 +68,6 @@ fn has_correlated_search(plan: &LogicalPlan) -> Result<bool> {
         Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
     Ok(found)
-}
-
-fn search_of(plan: &LogicalPlan) -> Option<&Search> {
-    match plan {
-        LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref(),
-        _ => None,
-    }
 }
 
 /// A join with a lateral search.

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
 use hyperslab_vector::{Distance, Metric};
 
 use super::lateral::{beside, outer, type_of};
-use crate::dialect::nearest::{BY_DISTANCE, BY_SIMILARITY};
+use crate::dialect::nearest::{BY_DISTANCE, BY_SIMILARITY, is_operator};
 use crate::functions::DistanceFunction;
 use crate::search::{Order, Output, Search};
 use crate::vectors::{element_type, fixed_len};
@@ -50,7 +50,7 @@ pub(crate) struct NearestOperator;
 impl ExprPlanner for NearestOperator {
     fn plan_binary_op(&self, expr: RawBinaryExpr, _schema: &DFSchema) -> Result<PlannerResult<RawBinaryExpr>> {
         let operator = expr.op.to_string();
-        if operator != BY_DISTANCE && operator != BY_SIMILARITY {
+        if !is_operator(&operator) {
             return Ok(PlannerResult::Original(expr));
         }
         let function =
@@ -100,7 +100,13 @@ pub(super) fn joined(join: &Join) -> Result<Option<LogicalPlan>> {
     {
         return plan_err!("NEAREST: the query vectors have {a} values, and those of {value} have {b}");
     }
-    if element_type(vectors) == Some(&DataType::Boolean) {
+    let is_bool = |t: &DataType| element_type(t) == Some(&DataType::Boolean);
+    if is_bool(&queries) && !is_bool(vectors) {
+        return plan_err!(
+            "NEAREST: the query vectors are booleans, and those of {value} are numbers; give numbers, 1 and 0"
+        );
+    }
+    if is_bool(vectors) {
         metric.check_dtype(hyperslab_core::DType::Bool).map_err(crate::error::to_datafusion)?;
     }
     let doubles = DataType::List(Arc::new(Field::new_list_field(DataType::Float64, true)));

@@ -3,16 +3,18 @@
 use std::fmt;
 use std::sync::Arc;
 
+use datafusion::arrow::array::{ArrayRef, new_empty_array};
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::stats::Precision;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, ScalarValue, Statistics, internal_err};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DataFusionError, Result, ScalarValue, Statistics, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::expressions::{Column, Literal};
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr, PhysicalSortExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
-use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, InputDistributionRequirements, Partitioning,
     PlanProperties,
@@ -21,6 +23,7 @@ use hyperslab_core::ArraySource;
 
 use super::logical::{Order, Output, count_of};
 use super::stream;
+use crate::error::to_datafusion;
 
 /// Where an output column comes from, by index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +67,17 @@ pub(super) struct Parts {
     pub(super) schema: SchemaRef,
 }
 
+impl Parts {
+    /// None of the vectors, for what is told by their type.
+    pub(super) fn no_vectors(&self) -> Result<ArrayRef> {
+        match (&self.value, &self.source) {
+            (VectorsFrom::Input(column), _) => Ok(new_empty_array(self.input.schema().field(*column).data_type())),
+            (VectorsFrom::Field(field, _), Some(source)) => Ok(source.take(*field, &[]).map_err(to_datafusion)?.array),
+            (VectorsFrom::Field(..), None) => internal_err!("the searched array is lost"),
+        }
+    }
+}
+
 /// Ranks the rows of its input, each partition in a task of its own, and fetches what ranking did not need for the
 /// winners. The metrics tell `rows_ranked`, how many of their distances to the queries were computed
 /// (`distances_computed`) and how many a bound made needless (`distances_ruled_out`), `ranking_time` (of all partitions
@@ -79,13 +93,13 @@ pub(super) struct SearchExec {
 impl SearchExec {
     pub(super) fn new(parts: Parts) -> Self {
         let schema = Arc::clone(&parts.schema);
-        let name = match parts.output {
-            Output::Ranked => Some("rank"),
+        let sorted = match parts.output {
+            Output::Ranked => parts.columns.iter().position(|c| *c == ExecColumn::Rank),
             // Rows of one query come in order of `row`, and their row is the input's.
             Output::PerQuery | Output::Joined(_) | Output::Rows => None,
         };
-        let sorted = name.and_then(|name| Some((name, schema.index_of(name).ok()?)));
-        let order = sorted.map(|(name, i)| vec![PhysicalSortExpr::new_default(Arc::new(Column::new(name, i)))]);
+        let rank = sorted.and_then(|i| Some(Column::new(schema.fields().get(i)?.name(), i)));
+        let order = rank.map(|rank| vec![PhysicalSortExpr::new_default(Arc::new(rank))]);
         let equivalence = EquivalenceProperties::new_with_orderings(schema, order);
         let properties = PlanProperties::new(
             equivalence,
@@ -177,22 +191,41 @@ impl ExecutionPlan for SearchExec {
     }
 
     fn try_swapping_with_projection(&self, projection: &ProjectionExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let mut fields = vec![];
-        let mut columns = vec![];
+        let all = self.parts.columns.len();
+        let mut needed: Vec<usize> = vec![];
         for output in projection.expr() {
-            let column = output.expr.downcast_ref::<Column>().filter(|c| c.name() == output.alias);
-            let Some(i) = column.map(Column::index) else { return Ok(None) };
-            let (Some(field), Some(from)) = (self.parts.schema.fields().get(i), self.parts.columns.get(i)) else {
-                return Ok(None);
-            };
-            fields.push(Arc::clone(field));
-            columns.push(*from);
+            needed.extend(collect_columns(&output.expr).iter().map(Column::index));
         }
-        if columns.len() == self.parts.columns.len() {
+        needed.sort_unstable();
+        needed.dedup();
+        if needed.len() == all {
             return Ok(None);
         }
-        let schema = Arc::new(Schema::new_with_metadata(fields, self.parts.schema.metadata().clone()));
-        Ok(Some(Arc::new(Self::new(Parts { columns, schema, ..self.parts.clone() }))))
+        // What nobody asks for is not fetched. A projection of columns as they are is the search itself then.
+        let schema = &self.parts.schema;
+        let narrow = |at: &[usize]| {
+            let columns = at.iter().filter_map(|&i| self.parts.columns.get(i).copied()).collect();
+            let schema = Arc::new(schema.project(at)?);
+            Ok::<_, DataFusionError>(Arc::new(Self::new(Parts { columns, schema, ..self.parts.clone() })))
+        };
+        let as_it_is =
+            |e: &ProjectionExpr| e.expr.downcast_ref::<Column>().filter(|c| c.name() == e.alias).map(Column::index);
+        if let Some(order) = projection.expr().iter().map(as_it_is).collect::<Option<Vec<_>>>() {
+            return Ok(Some(narrow(&order)?));
+        }
+        let search = narrow(&needed)?;
+        let above = projection.expr().iter().map(|output| {
+            let expr = Arc::clone(&output.expr).transform(|e| {
+                let place = e.downcast_ref::<Column>().and_then(|c| Some((c, needed.binary_search(&c.index()).ok()?)));
+                Ok(match place {
+                    Some((column, i)) => Transformed::yes(Arc::new(Column::new(column.name(), i)) as _),
+                    None => Transformed::no(e),
+                })
+            });
+            Ok(ProjectionExpr { expr: expr?.data, alias: output.alias.clone() })
+        });
+        let above: Vec<ProjectionExpr> = above.collect::<Result<_>>()?;
+        Ok(Some(Arc::new(ProjectionExec::try_new(above, search)?)))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {

@@ -7,9 +7,18 @@ use datafusion::common::{Column, DFSchema, Result, TableReference};
 use datafusion::logical_expr::LogicalPlan;
 
 use super::logical::{Outer, Output, Search, SearchColumn};
+use crate::table::ROW;
 
 /// Qualifies the columns found that no table qualifies, until the join's own names are put over them.
 const FOUND: &str = "__found";
+
+/// The search that a plan is.
+pub(crate) fn search_of(plan: &LogicalPlan) -> Option<&Search> {
+    match plan {
+        LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref(),
+        _ => None,
+    }
+}
 
 impl Outer {
     /// How EXPLAIN says it.
@@ -44,7 +53,20 @@ impl Search {
         Ok(Self { query, output: Output::Joined(outer), columns, schema, ..self })
     }
 
-    /// The columns of the query plan that the given output columns need: the vectors, and of a join what comes out.
+    /// Whether a column of a joined search is one of its queries'.
+    pub(crate) fn is_of_query(&self, column: &Column) -> bool {
+        let index = self.schema.maybe_index_of_column(column);
+        let from = index.and_then(|i| self.columns.get(i));
+        matches!((from, self.output), (Some(SearchColumn::Query(c)), Output::Joined(_)) if c == column)
+    }
+
+    /// The same search for the rows of another plan with the same columns.
+    pub(crate) fn with_query(self, query: LogicalPlan) -> Self {
+        Self { query, ..self }
+    }
+
+    /// The columns of the query plan that the given output columns need: the vectors, and of a join what comes out and
+    /// the `row` that messages name a query by.
     pub(super) fn necessary_of_query(&self, output: &[usize]) -> Option<Vec<usize>> {
         let schema = self.query.schema();
         let last = schema.fields().len().checked_sub(1)?;
@@ -56,6 +78,7 @@ impl Search {
             _ => None,
         });
         let mut needed: Vec<usize> = of_query.collect::<Result<_>>().ok()?;
+        needed.extend((0..last).filter(|&i| schema.field(i).name() == ROW));
         needed.push(last);
         needed.sort_unstable();
         needed.dedup();

@@ -19,7 +19,6 @@ use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, Time};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::stream::{self, StreamExt};
-use hyperslab_vector::PreparedQuery;
 
 use super::exec::{ExecColumn, Parts, evaluate_k};
 use super::late::TaskVectors;
@@ -162,20 +161,14 @@ impl Run {
         if group.is_empty() {
             return Ok(false);
         }
-        if group.vectors.is_empty() && self.parts.output.is_batch() {
+        if group.has_no_vectors() && self.parts.output.is_batch() {
             // Every vector is NULL.
             self.groups += 1;
             self.winners = Some(Winners::default().of_outer_rows(group, self.parts.output));
             return Ok(true);
         }
-        let prepare = |v: &Vec<f64>| match self.parts.order {
-            Order::Metric(metric) if self.parts.allow_nan => {
-                PreparedQuery::allowing_nan(metric, v).map_err(to_datafusion)
-            }
-            Order::Metric(metric) => PreparedQuery::new(metric, v).map_err(to_datafusion),
-            order => Ok(PreparedQuery::for_distance(Ranking::distance(order), v)),
-        };
-        let queries = group.vectors.iter().map(prepare).collect::<Result<Vec<_>>>()?;
+        let searched = self.parts.no_vectors()?;
+        let queries = group.prepare(self.parts.order, self.parts.allow_nan, &Vectors::try_new(&searched)?)?;
         let (scored, passed_over) = (self.scored.clone(), self.passed_over.clone());
         let ranking = Arc::new(Ranking { order: self.parts.order, k: self.k, queries, scored, passed_over });
         if self.searches > 0 {

@@ -9,6 +9,7 @@ use datafusion::common::{Result, plan_err};
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::OptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::SessionContext;
@@ -17,6 +18,7 @@ use hyperslab_store::Store;
 use crate::catalog::StoreCatalog;
 use crate::files::{ArrayFormatFactory, FileTableFactory, SINKS, file_catalog};
 use crate::optimizer::dml::ArrayDml;
+use crate::optimizer::filter_queries::FilterQueries;
 use crate::optimizer::lateral::JoinSearches;
 use crate::optimizer::null_in::NullIn;
 use crate::optimizer::pin::PinSnapshot;
@@ -62,7 +64,8 @@ pub fn register(context: &SessionContext, store: &Store, catalog: &str) -> Resul
 }
 
 /// The order matters: literals become values before anything looks at them; changes become our nodes before analysis pins
-/// what they see; the NULLs of IN are spelled out before anything is simplified; rows are joined before the planner adds
+/// what they see; the NULLs of IN are spelled out, and queries filtered, before
+/// anything is simplified; rows are joined before the planner adds
 /// exchanges; row order is restored after it did.
 pub(super) fn extend(mut builder: SessionStateBuilder, catalog: &StoreCatalog) -> SessionStateBuilder {
     builder.type_planner().get_or_insert_with(|| Arc::new(HyperslabTypes));
@@ -75,7 +78,8 @@ pub(super) fn extend(mut builder: SessionStateBuilder, catalog: &StoreCatalog) -
     if let Some(catalogs) = builder.catalog_list().clone() {
         builder.relation_planners().get_or_insert_default().insert(0, relation::planner(catalogs));
     }
-    builder.optimizer().get_or_insert_default().rules.insert(0, Arc::new(NullIn));
+    let rules: [Arc<dyn OptimizerRule + Send + Sync>; 2] = [Arc::new(NullIn), Arc::new(FilterQueries)];
+    builder.optimizer().get_or_insert_default().rules.splice(0..0, rules);
     RowJoin::insert_into(&mut builder.physical_optimizers().get_or_insert_default().rules);
     builder
         .with_analyzer_rule(Arc::new(JoinSearches))

@@ -17,6 +17,9 @@ use crate::catalog::StoreCatalog;
 use crate::files::{open_table, store_catalog};
 use crate::table::ArrayTable;
 
+/// What may refer to another table of FROM.
+const SEEN_BY_LATERAL: &str = "only the query of LATERAL top_k(…) can be a column of a table to its left in FROM";
+
 /// A call whose arguments are sorted into the function's parameters.
 pub(crate) struct Call<'a> {
     function: &'static TableFunction,
@@ -132,8 +135,7 @@ impl<'a> Call<'a> {
             Ok(planned) => planned,
             Err(e) if matches!(e.find_root(), datafusion::error::DataFusionError::SchemaError(..)) => {
                 return plan_err!(
-                    "{name}: the argument {expr} names a column, and a table function's argument cannot refer to \
-                     another table yet"
+                    "{name}: the argument {expr} names a column that is not in sight here; {SEEN_BY_LATERAL}"
                 );
             }
             Err(e) => return Err(e),
@@ -145,10 +147,7 @@ impl<'a> Call<'a> {
     }
 
     fn refused_correlation<T>(&self) -> Result<T> {
-        plan_err!(
-            "{}: this argument cannot refer to another table; only the query of top_k can, after LATERAL",
-            self.name()
-        )
+        plan_err!("{}: this argument cannot refer to another table; {SEEN_BY_LATERAL}", self.name())
     }
 
     /// A subquery's plan. Its order is kept.
@@ -219,11 +218,7 @@ impl<'a> Call<'a> {
         let (catalog, schema, _) = self.resolve(&TableReference::parse_str(name));
         let known = self.catalogs.catalog(&catalog).and_then(|c| c.schema(&schema)).is_some();
         if matches!(expr, ast::Expr::CompoundIdentifier(_)) && !known {
-            return plan_err!(
-                "{}: there is no array or table {name:?}, and a table function's argument cannot refer to another \
-                 table yet",
-                self.name()
-            );
+            return plan_err!("{}: there is no array or table {name:?}; {SEEN_BY_LATERAL}", self.name());
         }
         self.unknown(name)
     }
