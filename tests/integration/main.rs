@@ -13,6 +13,7 @@ mod bad_input;
 mod cli;
 mod exact_search;
 mod functions;
+mod joined_search;
 mod memory;
 mod oracle;
 mod order_by_distance;

@@ -108,7 +108,8 @@ fn make_lateral(table: &mut TableFactor) {
     else {
         return;
     };
-    if !is_ours(name) || !(with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty()) {
+    let is_plain = with_hints.is_empty() && partitions.is_empty() && index_hints.is_empty();
+    if !is_plain || !is_ours(name) {
         return;
     }
     *table = TableFactor::Function {

@@ -92,7 +92,8 @@ pub(super) fn explained(error: DataFusionError, rewritten: bool) -> DataFusionEr
     let DataFusionError::SQL(inner, _) = error.find_root() else { return error };
     let ParserError::ParserError(text) = inner.as_ref() else { return error };
     let upper = text.to_ascii_uppercase();
-    if !upper.contains("FOUND: NEAREST") && !(upper.contains("FOUND: ON") && rewritten) {
+    let is_ours = upper.contains("FOUND: NEAREST") || rewritten && upper.contains("FOUND: ON");
+    if !is_ours {
         return error;
     }
     let text = format!(

@@ -65,8 +65,9 @@ impl QueryGroup {
         let queries = self.vectors.iter().enumerate().map(|(i, vector)| {
             let query = match allow_nan {
                 true => PreparedQuery::allowing_nan(metric, vector),
-                false => PreparedQuery::new(metric, vector)
-                    .map_err(|e| if is_finite(vector) { e } else { e.with("allowed by", "top_k(…, allow_nan => true)") }),
+                false => PreparedQuery::new(metric, vector).map_err(|e| {
+                    if is_finite(vector) { e } else { e.with("allowed by", "top_k(…, allow_nan => true)") }
+                }),
             };
             let checked = match (query, searched.fixed_len()) {
                 (Ok(query), Some(dim)) => {

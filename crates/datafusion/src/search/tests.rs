@@ -130,6 +130,8 @@ async fn a_context_with_a_registered_store_searches() {
     for sql in [
         "SELECT row FROM top_k('arrays.public.t', [50, 8], k => 3, metric => 'l2') ORDER BY rank",
         "SELECT row FROM arrays.public.t ORDER BY l2_distance(v, [50, 8]), row LIMIT 3",
+        "SELECT n.row FROM (SELECT [50.0, 8.0] AS vec) q CROSS JOIN LATERAL \
+         vector_search('arrays.public.t', q.vec, 3, 'l2') n ORDER BY n.rank",
     ] {
         let frame = context.sql(sql).await.unwrap();
         let explained = format!("{}", frame.clone().into_optimized_plan().unwrap().display_indent());
@@ -190,6 +192,66 @@ async fn vectors_of_rows_that_a_filter_drops_are_not_read() {
     let sql = "SELECT row FROM t WHERE l2_distance(v, [50, 8]) < 5 ORDER BY l2_distance(v, [50, 8]), row LIMIT 5";
     let (plan, _) = ran(&session, sql, "SearchExec").await;
     assert!(plan.contains("read by row"), "{plan}");
+}
+
+#[tokio::test]
+async fn queries_of_a_join_are_searched_for_at_once() {
+    let session = session(partitions(2)).await;
+    rows(&session, "CREATE TABLE q AS SELECT CAST(value AS BIGINT) AS id, [CAST(value AS REAL), 8]::FLOAT[2] AS vec FROM generate_series(0, 63)").await;
+    let list: Vec<String> = (0..64).map(|i| format!("[{i}, 8]")).collect();
+    let spellings = [
+        "FROM q CROSS JOIN LATERAL top_k('t', q.vec, 5, 'l2') n".to_owned(),
+        "FROM q, vector_search('t', q.vec, 5, 'l2') n".to_owned(),
+        "FROM q LEFT JOIN top_k('t', q.vec, 5, 'l2') n ON true".to_owned(),
+        "FROM q JOIN t n NEAREST 5 BY DISTANCE q.vec <-> n.v".to_owned(),
+        "FROM q LEFT JOIN t n NEAREST 5 BY DISTANCE l2_distance(n.v, q.vec)".to_owned(),
+        "FROM top_k('t', queries => q, k => 5, metric => 'l2') n".to_owned(),
+        format!("FROM top_k('t', [{}], 5, 'l2') n", list.join(", ")),
+    ];
+    for from in spellings {
+        let sql = format!("SELECT n.row {from}");
+        let (plan, searches) = ran(&session, &sql, "SearchExec").await;
+        let [search] = searches.as_slice() else { panic!("{sql}\n{plan}") };
+        assert_eq!(search.metrics().unwrap().output_rows().unwrap(), 64 * 5, "{sql}\n{plan}");
+        // Each row of the array is read once, not once for each query.
+        assert_eq!(figure(search, "rows_ranked"), 20_000, "{sql}\n{plan}");
+    }
+    // Conditions on the queries come before the search: without queries nothing is read.
+    for (condition, ranked, found) in
+        [("id = 7", 20_000, 5), ("id < 0", 0, 0), ("id IN (SELECT label FROM t)", 20_000, 15)]
+    {
+        for join in ["CROSS JOIN LATERAL top_k('t', q.vec, 5, 'l2') n", "JOIN t n NEAREST 5 BY DISTANCE q.vec <-> n.v"]
+        {
+            let sql = format!("SELECT n.row FROM q {join} WHERE q.{condition}");
+            let (plan, searches) = ran(&session, &sql, "SearchExec").await;
+            let [search] = searches.as_slice() else { panic!("{sql}\n{plan}") };
+            assert_eq!(figure(search, "rows_ranked"), ranked, "{sql}\n{plan}");
+            assert_eq!(search.metrics().unwrap().output_rows().unwrap(), found, "{sql}\n{plan}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn more_rows_of_a_join_than_are_searched_for_at_once() {
+    let session = session(partitions(3)).await;
+    // Every third query is NULL, and found nothing for.
+    let queries = "(SELECT row, CASE WHEN row % 3 > 0 THEN v END AS v FROM t WHERE row < 20000)";
+    let sql = format!(
+        "SELECT q.row, n.rank, n.row FROM {queries} q LEFT JOIN top_k('t', q.v, 1, 'l2', filter => row < 2000) n ON true \
+         ORDER BY q.row"
+    );
+    let batches = rows(&session, &sql).await;
+    assert_eq!(integers(&batches, 0), (0..20_000).collect::<Vec<i64>>());
+    let nulls: usize = batches.iter().map(|b| b.column(2).null_count()).sum();
+    assert_eq!(nulls, 20_000_usize.div_ceil(3));
+    // The vectors repeat every 1717 rows, so that each is found, at the first row that has it.
+    let expected: Vec<i64> =
+        (0..20_000).map(|row| if row == 19_998 || row == 19_999 { -1 } else { row % 1717 }).collect();
+    let found = batches.iter().flat_map(|b| b.column(2).as_primitive::<Int64Type>().iter().collect::<Vec<_>>());
+    for (row, (found, expected)) in found.zip(expected).enumerate() {
+        assert!(found.is_none_or(|found| found == expected || expected == -1), "{row}: {found:?}");
+        assert_eq!(found.is_none(), row % 3 == 0);
+    }
 }
 
 #[tokio::test]
