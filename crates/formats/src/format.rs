@@ -6,18 +6,27 @@ use std::sync::Arc;
 use hyperslab_core::{ArraySink, ArraySource, Error, FieldSpec, Result};
 
 use crate::container::{Container, ContainerSink, OneArray, names};
+use crate::hdf5::{Hdf5File, Hdf5Sink};
 use crate::{NpySink, NpySource, WriteOptions};
 
 /// The extensions of the formats that [`open`](crate::open) knows, in lower case.
-pub const EXTENSIONS: &[&str] = &["npy"];
+pub const EXTENSIONS: &[&str] = &["npy", "h5", "hdf5"];
 
 /// Every format, in the order of the table in this crate's documentation.
-pub const FORMATS: &[Format] = &[Format {
-    name: "npy",
-    extensions: &["npy"],
-    reader: Reader::Array(|path| Ok(Arc::new(NpySource::open(path)?))),
-    writer: Writer::Array(NpySink::create_boxed),
-}];
+pub const FORMATS: &[Format] = &[
+    Format {
+        name: "npy",
+        extensions: &["npy"],
+        reader: Reader::Array(|path| Ok(Arc::new(NpySource::open(path)?))),
+        writer: Writer::Array(NpySink::create_boxed),
+    },
+    Format {
+        name: "hdf5",
+        extensions: &["h5", "hdf5"],
+        reader: Reader::Container(Hdf5File::open_boxed),
+        writer: Writer::Container(Hdf5Sink::create_boxed),
+    },
+];
 
 /// A format: its name, its extensions and what it can do.
 #[derive(Debug, Clone, Copy)]
@@ -31,13 +40,12 @@ pub struct Format {
 #[derive(Debug, Clone, Copy)]
 enum Reader {
     Array(fn(&Path) -> Result<Arc<dyn ArraySource>>),
-    #[expect(dead_code, reason = "no container yet")]
     Container(fn(&Path) -> Result<Arc<dyn Container>>),
 }
 
 #[derive(Debug, Clone, Copy)]
-#[expect(dead_code, reason = "no container yet")]
 enum Writer {
+    #[expect(dead_code, reason = "every format is written so far")]
     None,
     Array(CreateArray),
     Container(fn(&Path, &WriteOptions) -> Result<Box<dyn ContainerSink>>),

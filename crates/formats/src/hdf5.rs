@@ -1,6 +1,6 @@
 //! HDF5: files of groups, datasets and attributes, as h5py, netCDF-4, MATLAB and PyTables write them.
 //!
-//! [`Hdf5File`] lists the datasets of a file and opens one as an array. The file's structure is read by `hdf5-pure`
+//! [`Hdf5File`] lists the datasets of a file and opens one as an array, [`Hdf5Sink`] writes a file. The file's structure is read by `hdf5-pure`
 //! (`docs/decisions` says why); values are read from the map by this module, a window of rows at a time.
 //!
 //! | in the file | here |
@@ -19,11 +19,16 @@
 //! virtual datasets and those in other files, references, soft and external links, szip, nbit and plugins' filters.
 
 mod chunks;
+mod encode;
 mod filters;
 mod grid;
+mod group;
 mod heap;
+pub(crate) mod options;
+mod sink;
 mod source;
 mod types;
+mod writer;
 
 use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
@@ -32,21 +37,25 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-use hdf5_pure::{FormatError, Group};
+use hdf5_pure::{Dataset, FormatError, Group};
 use hyperslab_core::{ArraySource, Error, Result};
 
+use crate::container::{Container, Entry, STRUCT, missing_entry};
 use crate::map::MappedFile;
 
+pub use group::GroupSource;
+pub use sink::Hdf5Sink;
 pub use source::Hdf5Source;
 
 /// How deep groups are looked into.
 const MAX_DEPTH: usize = 64;
 /// How many groups and datasets are listed.
 const MAX_OBJECTS: usize = 1 << 20;
-/// How many names an error lists.
-const MAX_NAMES: usize = 20;
 
 /// An HDF5 file, mapped.
+///
+/// Its entries are its datasets, as `group/dataset`; a group that Hyperslab wrote as one array of several fields is one
+/// entry. Any other group of datasets of as many rows can be opened as an array, too, by its name: `/` is the whole file.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -55,61 +64,38 @@ const MAX_NAMES: usize = 20;
 /// # builder.create_dataset("x").with_i32_data(&[5, 6, 7]);
 /// # std::fs::write(&path, builder.finish()?)?;
 /// use hyperslab_core::ArraySource;
-/// use hyperslab_formats::hdf5::Hdf5File;
+/// use hyperslab_formats::{Container, hdf5::Hdf5File};
 ///
 /// let file = Hdf5File::open(&path)?;
-/// assert_eq!(file.names()?, ["/x"]);
-/// assert_eq!(file.dataset("x")?.rows(), 3);
+/// assert_eq!(file.entries()[0].name, "x");
+/// assert_eq!(file.dataset("/x")?.rows(), 3);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
 pub struct Hdf5File {
     library: hdf5_pure::File,
     file: Arc<MappedFile>,
+    entries: Vec<Entry>,
+    metadata: Vec<(String, String)>,
 }
 
 impl Hdf5File {
-    /// Maps a file and reads its first header.
+    /// Maps a file and lists what is in it.
     ///
     /// # Errors
     /// `NotFound`; `Corrupt` for what is no HDF5 file, is damaged or is being written; `Invalid` for what is no regular
     /// file; `Io`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let file = Arc::new(MappedFile::open(path.as_ref())?);
-        let library = guarded(|| hdf5_pure::File::from_source(Mapped(Arc::clone(&file))));
-        let library = library.map_err(|e| e.with("file", path.as_ref().display()))?;
-        Ok(Self { library, file })
+        let in_file = |e: Error| e.with("file", path.as_ref().display());
+        let library = guarded(|| hdf5_pure::File::from_source(Mapped(Arc::clone(&file)))).map_err(in_file)?;
+        let entries = list(&library).map_err(in_file)?;
+        let metadata = attributes(|| library.root().attrs()).map_err(in_file)?;
+        Ok(Self { library, file, entries, metadata })
     }
 
-    /// The names of all datasets, in order, as `/group/dataset`.
-    ///
-    /// # Errors
-    /// `Corrupt` for a damaged file.
-    pub fn names(&self) -> Result<Vec<String>> {
-        let mut names = Vec::new();
-        let mut visited = HashSet::new();
-        let mut groups = vec![(String::new(), 0, guarded(|| Ok(self.library.root())).map_err(|e| self.here(e))?)];
-        let mut seen = 0;
-        while let Some((path, depth, group)) = groups.pop() {
-            FIRST_READ.set(None);
-            let (datasets, inner) = guarded(|| Ok((group.datasets()?, inner_groups(&group)?)))
-                .map_err(|e| self.here(e.with("group", if path.is_empty() { "/" } else { &path })))?;
-            // A group that has two names, or lies in itself, is listed once, as h5py's `visit` does.
-            if !visited.insert(FIRST_READ.get()) {
-                continue;
-            }
-            seen += datasets.len() + inner.len();
-            if seen > MAX_OBJECTS {
-                let why = format!("there are more than {MAX_OBJECTS} groups and datasets");
-                return Err(self.here(Error::unsupported(why)));
-            }
-            names.extend(datasets.into_iter().map(|name| format!("{path}/{name}")));
-            if depth < MAX_DEPTH {
-                groups.extend(inner.into_iter().rev().map(|(name, g)| (format!("{path}/{name}"), depth + 1, g)));
-            }
-        }
-        names.sort();
-        Ok(names)
+    pub(crate) fn open_boxed(path: &Path) -> Result<Arc<dyn Container>> {
+        Ok(Arc::new(Self::open(path)?))
     }
 
     /// Opens a dataset by its name, with or without the first `/`.
@@ -118,39 +104,130 @@ impl Hdf5File {
     /// `NotFound`, listing the datasets that are there; `Unsupported` for element types, filters and layouts that are
     /// not read; `Corrupt` for a damaged file.
     pub fn dataset(&self, name: &str) -> Result<Hdf5Source> {
-        let full = format!("/{}", name.trim_matches('/'));
-        let here = |e: Error| self.here(e.with("dataset", &full));
-        let found = match catch_unwind(AssertUnwindSafe(|| self.library.dataset(&full[1..]))) {
-            Ok(Err(
-                hdf5_pure::Error::Format(FormatError::PathNotFound(_))
-                | hdf5_pure::Error::NotADataset(_)
-                | hdf5_pure::Error::NotAGroup(_),
-            )) => return Err(self.missing(&full)?),
-            found => guarded(|| found.unwrap_or_else(|panic| std::panic::resume_unwind(panic))),
-        };
-        Hdf5Source::open(&self.file, &self.library, &full, found.map_err(here)?).map_err(here)
-    }
-
-    fn missing(&self, name: &str) -> Result<Error> {
-        let names = self.names()?;
-        let mut there: Vec<_> = names.iter().take(MAX_NAMES).map(String::as_str).collect();
-        if names.len() > MAX_NAMES {
-            there.push("…");
+        let path = name.trim_matches('/');
+        let here = |e: Error| e.with("dataset", path).with("file", self.path().display());
+        match self.find(|| self.library.dataset(path)).map_err(here)? {
+            Some(dataset) => Hdf5Source::open(&self.file, &self.library, path, dataset).map_err(here),
+            None => Err(missing_entry(self, name)),
         }
-        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-        Ok(Error::not_found(format!(
-            "there is no dataset {name:?}; there are: {there} (soft and external links are not followed)"
-        ))
-        .with("file", self.file.path().display()))
     }
 
-    fn here(&self, error: Error) -> Error {
-        error.with("file", self.file.path().display())
+    /// Opens the datasets of a group, which have as many rows, as the fields of one array.
+    ///
+    /// # Errors
+    /// `NotFound` for a group that is not there; `Invalid` for datasets of different lengths; as
+    /// [`dataset`](Self::dataset).
+    pub fn group(&self, name: &str) -> Result<GroupSource> {
+        let path = name.trim_matches('/');
+        let here = |e: Error| e.with("group", format!("/{path}")).with("file", self.path().display());
+        let found = match path {
+            "" => Some(self.library.root()),
+            _ => self.find(|| self.library.group(path)).map_err(here)?,
+        };
+        let group = found.ok_or_else(|| missing_entry(self, name))?;
+        let mut fields = Vec::new();
+        for (name, dataset) in guarded(|| Ok(group.iter_datasets()?.collect::<Vec<_>>())).map_err(here)? {
+            let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
+            let source = Hdf5Source::open(&self.file, &self.library, &path, dataset)
+                .map_err(|e| here(e.with("dataset", &path)))?;
+            fields.push((name, source));
+        }
+        GroupSource::new(fields).map_err(here)
+    }
+
+    /// What the library finds; `None` for what is not there.
+    fn find<T>(&self, find: impl FnOnce() -> std::result::Result<T, hdf5_pure::Error>) -> Result<Option<T>> {
+        use hdf5_pure::Error::{Format, NotADataset, NotAGroup};
+        guarded(|| match find() {
+            Err(Format(FormatError::PathNotFound(_)) | NotADataset(_) | NotAGroup(_)) => Ok(None),
+            found => found.map(Some),
+        })
     }
 }
 
-fn inner_groups(group: &Group) -> std::result::Result<Vec<(String, Group)>, hdf5_pure::Error> {
-    Ok(group.iter_groups()?.collect())
+impl Container for Hdf5File {
+    fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    fn metadata(&self) -> &[(String, String)] {
+        &self.metadata
+    }
+
+    fn open(&self, name: &str) -> Result<Arc<dyn ArraySource>> {
+        let path = name.trim_matches('/');
+        let is_group = path.is_empty() || self.find(|| self.library.group(path)).is_ok_and(|g| g.is_some());
+        if is_group { Ok(Arc::new(self.group(name)?)) } else { Ok(Arc::new(self.dataset(name)?)) }
+    }
+}
+
+/// The datasets of a file, sorted by name.
+fn list(library: &hdf5_pure::File) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    let mut visited = HashSet::new();
+    let mut groups = vec![(String::new(), 0, guarded(|| Ok(library.root()))?)];
+    let mut seen = 0;
+    while let Some((prefix, depth, group)) = groups.pop() {
+        FIRST_READ.set(None);
+        let found =
+            guarded(|| Ok((group.iter_datasets()?.collect::<Vec<_>>(), group.iter_groups()?.collect::<Vec<_>>())));
+        let (datasets, inner) = found.map_err(|e| e.with("group", format!("/{prefix}")))?;
+        // A group that has two names, or lies in itself, is listed once, as h5py's `visit` does.
+        if !visited.insert(FIRST_READ.get()) {
+            continue;
+        }
+        seen += datasets.len() + inner.len();
+        if seen > MAX_OBJECTS {
+            return Err(Error::unsupported(format!("there are more than {MAX_OBJECTS} groups and datasets")));
+        }
+        let mut here: Vec<Entry> = datasets.iter().map(|(name, d)| describe(format!("{prefix}{name}"), d)).collect();
+        if is_array(&group) && here.iter().all(|e| e.fields.len() == 1) && !here.is_empty() {
+            let name = if prefix.is_empty() { "/" } else { prefix.trim_end_matches('/') };
+            here = vec![as_one(name, here, prefix.len())?];
+        }
+        entries.append(&mut here);
+        if depth < MAX_DEPTH {
+            groups.extend(inner.into_iter().map(|(name, g)| (format!("{prefix}{name}/"), depth + 1, g)));
+        }
+    }
+    entries.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(entries)
+}
+
+/// A dataset's entry, without fields where its elements cannot be read.
+fn describe(name: String, dataset: &Dataset) -> Entry {
+    let known = guarded(|| Ok((dataset.shape()?, dataset.datatype()?)));
+    let Ok((shape, datatype)) = known else {
+        return Entry { name, dtype: "unknown".to_owned(), shape: Vec::new(), bytes: 0, fields: Vec::new() };
+    };
+    let cell: Option<Vec<usize>> = shape.iter().skip(1).map(|&n| usize::try_from(n).ok()).collect();
+    let fields = cell.and_then(|cell| types::members(&datatype, &cell).ok()).unwrap_or_default();
+    let fields: Vec<_> = fields.into_iter().map(|m| m.field).collect();
+    let dtype = match fields.as_slice() {
+        [] => types::class(&datatype).to_owned(),
+        [field] => field.dtype().to_string(),
+        _ => STRUCT.to_owned(),
+    };
+    let elements = shape.iter().fold(1, |n: u64, &axis| n.saturating_mul(axis));
+    Entry { name, dtype, shape, bytes: elements.saturating_mul(u64::from(datatype.type_size())), fields }
+}
+
+/// Whether a group was written as one array of several fields.
+fn is_array(group: &Group) -> bool {
+    attributes(|| group.attrs()).is_ok_and(|all| all.iter().any(|(name, _)| name == sink::ARRAY_ATTRIBUTE))
+}
+
+/// The entry of a group whose datasets are fields.
+fn as_one(name: &str, datasets: Vec<Entry>, prefix: usize) -> Result<Entry> {
+    let bytes = datasets.iter().map(|e| e.bytes).fold(0, u64::saturating_add);
+    let rows = datasets.iter().filter_map(|e| e.shape.first()).min().copied();
+    let field = |e: Entry| Some(e.fields.first()?.renamed(e.name.get(prefix..)?));
+    let fields = datasets.into_iter().filter_map(field).collect::<Result<_>>()?;
+    Ok(Entry { name: name.to_owned(), dtype: STRUCT.to_owned(), shape: rows.into_iter().collect(), bytes, fields })
 }
 
 /// Attributes as text.
@@ -237,24 +314,4 @@ impl hdf5_pure::Source for Mapped {
         to.copy_from_slice(from);
         Ok(())
     }
-}
-
-/// Opens one dataset of a file; without a name, the only one.
-///
-/// # Errors
-/// As [`Hdf5File::dataset`]; `Invalid` for a file of several datasets without a name.
-pub fn open(path: &Path, dataset: Option<&str>) -> Result<Arc<dyn ArraySource>> {
-    let file = Hdf5File::open(path)?;
-    let name = match dataset {
-        Some(name) => name.to_owned(),
-        None => match file.names()?.as_slice() {
-            [only] => only.clone(),
-            names => {
-                let there: Vec<_> = names.iter().take(MAX_NAMES).map(String::as_str).collect();
-                let why = format!("the file has {} datasets: {}; name one", names.len(), there.join(", "));
-                return Err(Error::invalid(why).with("file", path.display()));
-            }
-        },
-    };
-    Ok(Arc::new(file.dataset(&name)?))
 }

@@ -3,7 +3,7 @@
 //! | format | extension | read | zero copy | write | fields |
 //! |---|---|---|---|---|---|
 //! | [NumPy's `.npy`](npy) 1.0, 2.0, 3.0 | `.npy` | every dtype, either byte order, C and Fortran order | little-endian C order, bool excepted | version 1.0, little-endian C order | one, named `value` |
-//! | [HDF5](hdf5) | `.h5`, `.hdf5` | numbers, bool, complex, text, compounds; contiguous and chunked; deflate, shuffle, fletcher32, lzf, scale-offset | contiguous little-endian, and chunks without filters | | one, named `value`, or the members of a compound |
+//! | [HDF5](hdf5) | `.h5`, `.hdf5` | numbers, bool, complex, text, compounds; contiguous and chunked; deflate, shuffle, fletcher32, lzf, scale-offset | contiguous little-endian, and chunks without filters | contiguous or chunked, deflate, shuffle, fletcher32; text of variable length | several arrays; one named `value`, the members of a compound, or the datasets of a group |
 //!
 //! [`open`] and [`create`] choose the format by the path's extension; [`ConcatSource`] reads several files as one
 //! array.

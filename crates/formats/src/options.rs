@@ -22,7 +22,6 @@ pub struct WriteOptions {
     options: BTreeMap<String, String>,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the one format that is written has no options yet"))]
 impl WriteOptions {
     /// Nothing set: an existing file is refused.
     pub fn new() -> Self {

@@ -4,11 +4,14 @@
 mod allocations;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arrow_array::{ArrayRef, Int32Array, LargeStringArray, RecordBatch};
 use hdf5_pure::{AttrValue, CompoundTypeBuilder, FileBuilder, MaxExtent};
-use hyperslab_core::ArraySource;
+use hyperslab_core::{ArraySource, DType, FieldSpec};
 use hyperslab_formats::hdf5::Hdf5File;
+use hyperslab_formats::{Container, Format, WriteOptions};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
 /// Bytes that one allocation may have: files here have some ten thousand bytes.
@@ -56,9 +59,9 @@ fn damage(file: &[u8], path: &Path, rounds: usize, mut read: impl FnMut(&Path)) 
 /// Reads all of a file that there is to read, and ignores the errors.
 fn read_hdf5(path: &Path) {
     let Ok(file) = Hdf5File::open(path) else { return };
-    let Ok(names) = file.names() else { return };
-    for name in names.iter().take(50) {
-        let Ok(source) = file.dataset(name) else { continue };
+    let _ = file.group("/");
+    for entry in file.entries().iter().take(50) {
+        let Ok(source) = file.dataset(&entry.name) else { continue };
         let _ = source.attributes();
         read_source(&source);
     }
@@ -104,7 +107,23 @@ fn hdf5_files() -> Vec<Vec<u8>> {
     let mut compound = FileBuilder::new();
     let datatype = CompoundTypeBuilder::new().f64_field("x").i32_field("n").u8_field("b").build().unwrap();
     compound.create_dataset("t").with_compound_data(datatype, (0..130).collect(), 10);
-    [plain, chunked, compound].into_iter().map(|b| b.finish().unwrap()).collect()
+    let mut files: Vec<_> = [plain, chunked, compound].into_iter().map(|b| b.finish().unwrap()).collect();
+    files.push(ours());
+    files
+}
+
+/// A file as it is written here: a B-tree of chunks, heaps of text, a group.
+fn ours() -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.h5");
+    let options = WriteOptions::new().set("codec", "gzip").set("chunks", "3").set("attributes", r#"{"unit": "m"}"#);
+    let fields = [("n", DType::Int32), ("t", DType::Utf8)].map(|(n, d)| FieldSpec::new(n, d, vec![]).unwrap());
+    let mut sink = Format::named("hdf5").unwrap().create(&path, &fields, &options).unwrap();
+    let numbers: ArrayRef = Arc::new(Int32Array::from_iter_values(0..20));
+    let texts: ArrayRef = Arc::new(LargeStringArray::from_iter_values((0..20).map(|i| "ab".repeat(i))));
+    sink.write(&RecordBatch::try_from_iter([("n", numbers), ("t", texts)]).unwrap()).unwrap();
+    sink.finish().unwrap();
+    std::fs::read(path).unwrap()
 }
 
 #[test]
@@ -117,7 +136,7 @@ fn damaged_hdf5_files_are_errors() {
     let path = folder.path().join("a.h5");
     for file in hdf5_files() {
         std::fs::write(&path, &file).unwrap();
-        assert!(!Hdf5File::open(&path).unwrap().names().unwrap().is_empty());
+        assert!(!Hdf5File::open(&path).unwrap().entries().is_empty());
         damage(&file, &path, 1000, |path| {
             let (most, ()) = allocations::most(|| read_hdf5(path));
             assert!(most <= MOST, "{most} bytes for a file of {}", file.len());

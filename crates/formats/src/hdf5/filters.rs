@@ -68,7 +68,6 @@ pub(super) fn undo<'a>(filters: &[Filter], mask: u32, stored: &'a [u8], len: usi
 }
 
 /// Applies the filters to a chunk.
-#[allow(dead_code)]
 pub(super) fn apply(filters: &[Filter], chunk: &[u8]) -> Result<Vec<u8>> {
     let mut bytes = Cow::Borrowed(chunk);
     for filter in filters {
@@ -174,7 +173,6 @@ fn unshuffle_8(planes: &[u8], count: usize, to: &mut [[u8; 8]]) {
     }
 }
 
-#[allow(dead_code)]
 fn shuffle(from: &[u8], size: usize) -> Vec<u8> {
     let count = from.len() / size;
     let mut to = Vec::with_capacity(from.len());

@@ -62,6 +62,11 @@ impl Grid {
         self.chunk[0]
     }
 
+    /// Bytes of a row of the dataset.
+    pub(super) fn row_bytes(&self) -> usize {
+        self.shape[1..].iter().product::<usize>() * self.element
+    }
+
     /// Bytes of an unfiltered chunk.
     pub(super) fn chunk_bytes(&self) -> usize {
         self.chunk.iter().product::<usize>() * self.element
@@ -95,7 +100,7 @@ impl Grid {
     }
 
     /// Where chunk `across` starts in a cell.
-    fn origin(&self, across: usize) -> Vec<usize> {
+    pub(super) fn origin(&self, across: usize) -> Vec<usize> {
         let mut rest = across;
         let mut origin: Vec<usize> = (0..self.across.len()).map(|_| 0).collect();
         for axis in (0..origin.len()).rev() {
@@ -112,7 +117,6 @@ impl Grid {
     }
 
     /// Copies from rows to a chunk's rows `rows`: the inverse of [`place`](Self::place).
-    #[allow(dead_code)]
     pub(super) fn gather(&self, across: usize, rows: Range<usize>, from: &[u8], chunk: &mut [u8]) {
         let pieces = self.pieces(across, rows);
         pieces.each(|to, at, bytes| chunk[to..to + bytes].copy_from_slice(&from[at..at + bytes]));

@@ -214,6 +214,24 @@ fn opaque(tag: &[u8]) -> Option<(DType, ByteOrder)> {
     matches!(dtype, DType::Datetime64(_) | DType::Timedelta64(_)).then_some((dtype, order))
 }
 
+/// What the elements are called that have no dtype here.
+pub(super) fn class(datatype: &Datatype) -> &'static str {
+    match datatype {
+        Datatype::FixedPoint { .. } => "integer",
+        Datatype::FloatingPoint { .. } => "float",
+        Datatype::Time { .. } => "time",
+        Datatype::String { .. } => "string",
+        Datatype::BitField { .. } => "bitfield",
+        Datatype::Opaque { .. } => "opaque",
+        Datatype::Compound { .. } => "compound",
+        Datatype::Reference { .. } => "reference",
+        Datatype::Enumeration { .. } => "enum",
+        Datatype::VariableLength { .. } => "vlen",
+        Datatype::Array { .. } => "array",
+        _ => "unknown",
+    }
+}
+
 fn unsupported(datatype: &Datatype) -> Error {
     let name = match datatype {
         Datatype::FixedPoint { size, layout, .. } => {
@@ -225,7 +243,7 @@ fn unsupported(datatype: &Datatype) -> Error {
         Datatype::VariableLength { is_string: true, .. } => "text of variable length in more than one axis".to_owned(),
         Datatype::VariableLength { .. } => "a sequence of variable length".to_owned(),
         Datatype::Compound { .. } => "a compound within an array".to_owned(),
-        other => format!("{other:?}"),
+        other => format!("of class {}", class(other)),
     };
     Error::unsupported(format!(
         "its elements are {name}, which cannot be read; rewrite it as numbers, bool, complex, text of one axis or a \
