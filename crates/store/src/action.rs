@@ -43,6 +43,12 @@ pub(crate) enum Action {
     FieldDrop(FieldDrop),
     #[serde(rename = "field.rename")]
     FieldRename(FieldRename),
+    #[serde(rename = "index.create")]
+    IndexCreate(IndexCreate),
+    #[serde(rename = "index.fill")]
+    IndexFill(IndexFill),
+    #[serde(rename = "index.drop")]
+    IndexDrop(IndexDrop),
     #[serde(rename = "resize")]
     Resize(Resize),
     #[serde(rename = "patch")]
@@ -64,6 +70,7 @@ impl Action {
         match self {
             Self::SegmentAdd(a) | Self::SegmentExtend(a) => shards(a.array, &a.shards),
             Self::Patch(a) => shards(a.array, &a.shards),
+            Self::IndexFill(a) => shards(a.array, &a.shards),
             Self::SegmentReplace(a) => {
                 let new = a.new.iter().flat_map(|s| s.shards.iter().map(|shard| shard.path(a.array)));
                 new.chain(a.new.iter().filter_map(|s| Some(s.deleted.file.as_ref()?.path(a.array)))).collect()
@@ -266,6 +273,46 @@ pub(crate) struct ArrayRecord {
     pub patches: Vec<PatchAction>,
     /// What `create` says nothing of: the id that the next new field gets.
     pub next_field: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub indexes: Vec<IndexRecord>,
+}
+
+/// An index: columns that a program computes from the values of a field, beside the fields.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IndexRecord {
+    pub name: String,
+    /// The field that it is of.
+    pub field: u32,
+    /// What computes the columns, and how.
+    pub kind: String,
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
+    pub options: serde_json::Map<String, serde_json::Value>,
+    /// Ids are those of no field. The fill value stands in rows of which nothing is known.
+    pub columns: Vec<FieldRecord>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IndexCreate {
+    pub array: Id,
+    pub index: IndexRecord,
+}
+
+/// A segment gets the shards of index columns of which it had none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IndexFill {
+    pub array: Id,
+    pub segment: u32,
+    pub shards: Vec<Shard>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IndexDrop {
+    pub array: Id,
+    pub name: String,
 }
 
 /// Options of an array are changed; what is absent stays.

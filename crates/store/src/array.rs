@@ -130,7 +130,7 @@ impl Array {
 
     /// The fields.
     pub fn fields(&self) -> &[FieldSpec] {
-        self.state.fields()
+        self.state.own_fields()
     }
 
     /// The number of rows.
@@ -192,7 +192,7 @@ impl Array {
             logical_bytes: field_logical_bytes.iter().fold(0, |sum, &bytes| sum.saturating_add(bytes)),
             field_logical_bytes,
             disk_bytes: field_disk_bytes.iter().sum(),
-            codecs: state.codecs().to_vec(),
+            codecs: state.codecs().iter().take(self.fields().len()).copied().collect(),
             field_disk_bytes,
             segments: self.state.segments().len() as u64,
             shards: files.len() as u64,
@@ -211,7 +211,8 @@ impl Array {
 
     fn spec(&self, field: usize) -> Result<&FieldSpec> {
         let name = || self.name().to_string();
-        self.fields().get(field).ok_or_else(|| Error::invalid(format!("array {:?} has no field {field}", name())))
+        let field_spec = self.state.fields().get(field);
+        field_spec.ok_or_else(|| Error::invalid(format!("array {:?} has no field {field}", name())))
     }
 
     fn check_rows(&self, rows: &Range<u64>) -> Result<()> {
@@ -347,7 +348,7 @@ fn count(rows: u64) -> Result<usize> {
 
 impl ArraySource for Array {
     fn fields(&self) -> &[FieldSpec] {
-        self.state.fields()
+        self.state.own_fields()
     }
 
     fn rows(&self) -> u64 {
@@ -355,7 +356,7 @@ impl ArraySource for Array {
     }
 
     fn run_end(&self, field: usize, row: u64) -> u64 {
-        if self.fields().get(field).is_none_or(|f| f.row_bytes() == 0) {
+        if self.state.fields().get(field).is_none_or(|f| f.row_bytes() == 0) {
             return self.rows();
         }
         let end = match self.is_plain(field) {

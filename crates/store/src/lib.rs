@@ -24,6 +24,7 @@ mod column;
 mod deletion;
 mod elements;
 mod history;
+mod index;
 mod layout;
 mod log;
 mod maintenance;
@@ -50,8 +51,10 @@ mod writer;
 pub use address::Addresses;
 pub use array::{Array, ArrayInfo, Batches, Field, ShardInfo};
 pub use history::{ChangeInfo, Diff, RowChange, VersionInfo};
+pub use index::{IndexInfo, IndexKind, IndexOptions};
 pub use maintenance::{
-    CheckOptions, Finding, OptimizeOptions, OptimizeReport, Severity, VacuumOptions, VacuumReport, check, check_on,
+    CheckOptions, Finding, IndexProgress, OptimizeOptions, OptimizeReport, Severity, VacuumOptions, VacuumReport,
+    check, check_on,
 };
 pub use name::{ArrayName, DEFAULT_SCHEMA};
 pub use options::{ArrayOptions, Codec, Durability, OpenOptions};

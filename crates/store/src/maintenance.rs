@@ -2,6 +2,7 @@
 
 mod check;
 mod compaction;
+mod index;
 mod optimize;
 mod vacuum;
 
@@ -13,6 +14,7 @@ use crate::layout::{self, ARRAYS};
 
 pub use check::{CheckOptions, Finding, Severity, check, check_on};
 pub(crate) use compaction::{Compaction, worn};
+pub use index::IndexProgress;
 pub use optimize::{OptimizeOptions, OptimizeReport};
 pub use vacuum::{VacuumOptions, VacuumReport};
 

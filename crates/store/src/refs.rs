@@ -62,6 +62,7 @@ pub(crate) fn of_action(action: &Action, mut each: impl FnMut(FileRef<'_>)) {
         }
         Action::ArrayClone(record) | Action::ArrayRestore(record) => of_record(record, &mut each),
         Action::Patch(a) => patches(a.array, a, &mut each),
+        Action::IndexFill(a) => shards(a.array, &a.shards, &mut each),
         Action::Delete(a) => {
             for segment in &a.segments {
                 segment.whole.iter().for_each(|file| each(FileRef::Deleted(a.array, segment.segment, file)));
@@ -78,6 +79,8 @@ pub(crate) fn of_action(action: &Action, mut each: impl FnMut(FileRef<'_>)) {
         | Action::FieldDrop(_)
         | Action::FieldRename(_)
         | Action::Resize(_)
+        | Action::IndexCreate(_)
+        | Action::IndexDrop(_)
         | Action::TagSet(_)
         | Action::TagDrop(_)
         | Action::Expire(_) => {}

@@ -114,10 +114,10 @@ impl Segment {
     }
 
     /// The array has one more field, of which there are no shards here.
-    pub(crate) fn push_field(&mut self) {
-        self.shards.push(Vec::new());
+    pub(crate) fn insert_field(&mut self, field: usize) {
+        self.shards.insert(field.min(self.shards.len()), Vec::new());
         if let Some(memory) = &mut self.memory {
-            memory.push(None);
+            memory.insert(field.min(memory.len()), None);
         }
     }
 

@@ -117,10 +117,14 @@ impl State {
             Action::FieldAdd(a) => self.reshape(a.array, entry, |array| array.add_field(&a.field))?,
             Action::FieldDrop(a) => self.reshape(a.array, entry, |array| array.drop_field(a.field))?,
             Action::FieldRename(a) => self.reshape(a.array, entry, |array| array.rename_field(a.field, &a.name))?,
+            Action::IndexCreate(a) => self.reshape(a.array, entry, |array| array.add_index(&a.index))?,
+            Action::IndexDrop(a) => self.reshape(a.array, entry, |array| array.drop_index(&a.name))?,
+            // Nothing that a query sees changes.
+            Action::IndexFill(a) => self.array_mut(a.array)?.fill_index(a)?,
             Action::Resize(a) => self.reshape(a.array, entry, |array| array.resize_cell(a.field, &a.cell))?,
             Action::SegmentAdd(a) => self.change(a.array, entry, |array| array.add_segment(a))?,
             Action::SegmentExtend(a) => self.change(a.array, entry, |array| array.extend_segment(a))?,
-            // Nothing that a query sees changes.
+            // As little.
             Action::SegmentReplace(a) => self.array_mut(a.array)?.replace_segments(a)?,
             Action::Patch(a) => self.change(a.array, entry, |array| array.patch(a))?,
             Action::Delete(a) => self.change(a.array, entry, |array| array.delete(a))?,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, Crc, Id, Protocol};
 use crate::codec::Frames;
+use crate::index::IndexKinds;
 use crate::layout::{self, FORMAT, LOG, LogFile, STORE_FILE};
 use crate::log::{Entry, Log, SyncMode, WRITER};
 use crate::maintenance::Compaction;
@@ -55,6 +56,8 @@ pub(crate) struct Inner {
     pub verified: Verified,
     /// What keeps VACUUM off.
     pub pins: Arc<Pins>,
+    /// What computes the columns of indexes.
+    pub index_kinds: IndexKinds,
     /// Optimizes by itself.
     pub compaction: Compaction,
     /// A sync failed: what the system holds is no longer known to be what is on disk.
@@ -117,7 +120,21 @@ impl Store {
         let (maps, frames, verified) = (Maps::default(), Frames::default(), Verified::default());
         let poisoned = AtomicBool::new(false);
         let compaction = Compaction::default();
-        let inner = Inner { in_place, dirs, storage, options, log, maps, frames, verified, pins, compaction, poisoned };
+        let index_kinds = IndexKinds::default();
+        let inner = Inner {
+            in_place,
+            dirs,
+            storage,
+            options,
+            log,
+            maps,
+            frames,
+            verified,
+            pins,
+            index_kinds,
+            compaction,
+            poisoned,
+        };
         let inner = Arc::new(inner);
         Ok(Self { _closing: Some(Arc::new(Closing(inner.clone()))), inner })
     }

@@ -9,6 +9,7 @@
 mod append;
 mod commit;
 mod edit;
+mod index;
 mod rebase;
 mod replace;
 mod rows;
@@ -142,7 +143,7 @@ impl Transaction {
     /// # Errors
     /// `NotFound`.
     pub fn fields(&self, name: impl Into<ArrayName>) -> Result<Vec<FieldSpec>> {
-        self.resolve(&name.into()).map(|array| array.fields().to_vec())
+        self.resolve(&name.into()).map(|array| array.own_fields().to_vec())
     }
 
     /// The number of rows of an array, as this transaction sees it.

@@ -34,11 +34,11 @@ impl Array {
     pub fn shards(&self) -> Vec<ShardInfo> {
         let mut shards = Vec::new();
         for segment in self.state.segments() {
-            for (field, of_field) in self.fields().iter().zip(&segment.shards) {
+            for (field, of_field) in self.state.fields().iter().zip(&segment.shards) {
                 shards.extend(of_field.iter().map(|s| self.shard_info(segment.id, false, field.name(), s)));
             }
         }
-        for (index, field) in self.fields().iter().enumerate() {
+        for (index, field) in self.state.fields().iter().enumerate() {
             for patch in self.state.patches(index) {
                 for shard in patch.rows.shards.iter().flatten() {
                     let name = if shard.field == ADDRESS { "address" } else { field.name() };

@@ -110,6 +110,12 @@ impl Changes {
                 let from = self.fields.insert((a.array, a.field), a.name.clone()).unwrap_or_default();
                 (Some(a.array), "rename field", None, format!("{from} to {}", a.name))
             }
+            Action::IndexCreate(a) => {
+                let field = self.fields.get(&(a.array, a.index.field)).cloned().unwrap_or_default();
+                (Some(a.array), "create index", None, format!("{} on {field}", a.index.name))
+            }
+            Action::IndexFill(a) => (Some(a.array), "build index", None, none()),
+            Action::IndexDrop(a) => (Some(a.array), "drop index", None, a.name.clone()),
             Action::Resize(a) => {
                 let field = self.fields.get(&(a.array, a.field)).cloned().unwrap_or_default();
                 (Some(a.array), "resize", None, format!("{field} to {:?}", a.cell))

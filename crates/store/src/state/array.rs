@@ -2,6 +2,7 @@
 
 mod addresses;
 mod apply;
+mod index;
 mod memory;
 
 use std::collections::{BTreeSet, HashMap};
@@ -11,7 +12,7 @@ use hyperslab_core::{DType, Error, FieldSpec, Result};
 
 pub(crate) use memory::patch_fields;
 
-use crate::action::{ADDRESS, ArrayCreate, ArrayRecord, FieldRecord, Id, PatchAction, SegmentRecord};
+use crate::action::{ADDRESS, ArrayCreate, ArrayRecord, FieldRecord, Id, IndexRecord, PatchAction, SegmentRecord};
 use crate::codec::Codec;
 use crate::patch::Overlay;
 use crate::runs::Run;
@@ -28,9 +29,11 @@ pub(crate) struct ArrayState {
     pub id: Id,
     pub name: ArrayName,
     pub options: ArrayOptions,
+    /// The array's own, and then the columns of its indexes.
     fields: Vec<FieldSpec>,
     field_ids: Vec<u32>,
     codecs: Vec<Codec>,
+    indexes: Vec<IndexRecord>,
     /// The id of the next new field: ids are never used again.
     pub next_field: u32,
     segments: Vec<Arc<Segment>>,
@@ -102,6 +105,7 @@ impl ArrayState {
             patches: vec![Vec::new(); fields.len()],
             fields,
             field_ids,
+            indexes: Vec::new(),
             segments: Vec::new(),
             rows: 0,
             changed: version,
@@ -119,7 +123,7 @@ impl ArrayState {
 
     /// The action that creates it, without rows.
     pub(crate) fn to_action(&self) -> ArrayCreate {
-        let fields = self.field_ids.iter().zip(&self.fields).zip(&self.codecs);
+        let fields = self.field_ids.iter().zip(self.own_fields()).zip(&self.codecs);
         ArrayCreate {
             array: self.id,
             schema: self.name.schema.clone(),
@@ -155,6 +159,7 @@ impl ArrayState {
             segments: self.segments.iter().map(segment).collect(),
             patches: patches.collect(),
             next_field: self.next_field,
+            indexes: self.indexes.clone(),
         }
     }
 
@@ -166,6 +171,9 @@ impl ArrayState {
         let name = ArrayName::new(record.create.schema.clone(), record.create.name.clone());
         let mut array = Self::create(&record.create, name, record.changed, record.modified)?;
         array.shaped = record.shaped;
+        for index in &record.indexes {
+            array.push_index(index)?;
+        }
         if record.next_field < array.next_field {
             return Err(Error::corrupt(format!("the id {} of the next field is taken", record.next_field)));
         }
@@ -203,8 +211,19 @@ impl ArrayState {
         record
     }
 
+    /// All that it stores: its own fields, and then the columns of its indexes.
     pub(crate) fn fields(&self) -> &[FieldSpec] {
         &self.fields
+    }
+
+    /// Its fields as users see them.
+    pub(crate) fn own_fields(&self) -> &[FieldSpec] {
+        let columns: usize = self.indexes.iter().map(|index| index.columns.len()).sum();
+        self.fields.get(..self.fields.len().saturating_sub(columns)).unwrap_or_default()
+    }
+
+    pub(crate) fn indexes(&self) -> &[IndexRecord] {
+        &self.indexes
     }
 
     pub(crate) fn field_ids(&self) -> &[u32] {

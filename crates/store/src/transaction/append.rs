@@ -25,18 +25,18 @@ impl Transaction {
     /// the rows is then appended. After `Io` (a full disk) the transaction cannot be committed.
     pub fn append(&mut self, name: impl Into<ArrayName>, rows: &RecordBatch) -> Result<()> {
         let (name, array) = self.array_for_append(name)?;
-        if rows.num_columns() != array.fields().len() {
+        if rows.num_columns() != array.own_fields().len() {
             return Err(Error::invalid(format!(
                 "array {:?} has {} fields, and {} columns were given",
                 name.to_string(),
-                array.fields().len(),
+                array.own_fields().len(),
                 rows.num_columns()
             )));
         }
         // Rows are numbered from the first that this transaction appends.
         let first =
             self.rows_of(&array).saturating_sub(self.base.state().array(array.id).map_or(0, |base| base.rows()));
-        let columns = array.fields().iter().zip(rows.columns());
+        let columns = array.own_fields().iter().zip(rows.columns());
         let columns: Vec<Buffer> = columns
             .map(|(field, column)| packed::of_array(field, column.as_ref(), first))
             .collect::<Result<_>>()
@@ -50,7 +50,7 @@ impl Transaction {
     /// As [`append`](Self::append), and what the source says.
     pub fn append_source(&mut self, name: impl Into<ArrayName>, source: &dyn ArraySource) -> Result<()> {
         let (name, array) = self.array_for_append(name)?;
-        let fields = array.fields();
+        let fields = array.own_fields();
         check_same(&name, fields, source.fields())?;
         let row_bytes: usize = fields.iter().map(row_bytes).sum();
         let chunk = (CHUNK / row_bytes.max(1)).max(1) as u64;
@@ -86,8 +86,8 @@ impl Transaction {
         D: ndarray::Dimension,
     {
         let (name, array) = self.array_for_append(name)?;
-        let [field] = array.fields() else {
-            let count = array.fields().len();
+        let [field] = array.own_fields() else {
+            let count = array.own_fields().len();
             let why = format!("array {:?} has {count} fields; append record batches to it", name.to_string());
             return Err(Error::invalid(why));
         };

@@ -173,9 +173,9 @@ impl Transaction {
 
 /// A field by name.
 pub(super) fn field_of<'a>(array: &'a ArrayState, field: &str) -> Result<(usize, &'a FieldSpec)> {
-    let found = array.fields().iter().enumerate().find(|(_, spec)| spec.name() == field);
+    let found = array.own_fields().iter().enumerate().find(|(_, spec)| spec.name() == field);
     found.ok_or_else(|| {
-        let names: Vec<&str> = array.fields().iter().map(FieldSpec::name).collect();
+        let names: Vec<&str> = array.own_fields().iter().map(FieldSpec::name).collect();
         let name = array.name.to_string();
         Error::not_found(format!("array {name:?} has no field {field:?}; it has {}", names.join(", ")))
     })

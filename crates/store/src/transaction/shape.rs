@@ -69,6 +69,13 @@ impl Transaction {
         if spec.cell() == cell {
             return Ok(());
         }
+        if let Some(of) = array.indexes().iter().find(|i| array.field_index(i.field).ok() == Some(index)) {
+            let (index, name) = (&of.name, name.to_string());
+            let why = format!(
+                "field {field:?} of array {name:?} has the index {index:?}; drop that, and create it anew then"
+            );
+            return Err(Error::invalid(why));
+        }
         crate::shard::part_header(&spec.with_cell(cell.to_vec())?, crate::shard::Part::Values, 0)?;
         let (id, field) = (array.id, array.field_at(index)?.0);
         self.reshape(id, Action::Resize(Resize { array: id, field, cell: cell.to_vec() }))
@@ -97,11 +104,12 @@ impl Transaction {
         self.check_writable()?;
         let array = self.resolve(&name)?;
         let (index, _) = field_of(array, field)?;
-        if array.fields().len() == 1 {
+        if array.own_fields().len() == 1 {
             let name = name.to_string();
             return Err(Error::invalid(format!("{field:?} is the only field of array {name:?}; drop the array")));
         }
         let (id, field) = (array.id, array.field_at(index)?.0);
+        self.drop_indexes_of(id, field)?;
         self.reshape(id, Action::FieldDrop(FieldDrop { array: id, field }))
     }
 
@@ -244,7 +252,7 @@ impl Transaction {
     }
 
     /// Changes more of an array than its rows, which stay what they are in the working state.
-    fn reshape(&mut self, id: Id, action: Action) -> Result<()> {
+    pub(super) fn reshape(&mut self, id: Id, action: Action) -> Result<()> {
         self.touch(id);
         self.freeze(id)?;
         self.touch(id).reshaped = true;
@@ -252,7 +260,7 @@ impl Transaction {
     }
 }
 
-fn check_new_field(array: &ArrayState, field: &str) -> Result<()> {
+pub(super) fn check_new_field(array: &ArrayState, field: &str) -> Result<()> {
     match array.fields().iter().any(|f| f.name() == field) {
         true => Err(Error::already_exists(format!("array {:?} has a field {field:?}", array.name.to_string()))),
         false => Ok(()),

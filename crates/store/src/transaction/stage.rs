@@ -149,8 +149,10 @@ fn array_of(field: &FieldSpec, bytes: MutableBuffer, rows: u64) -> Result<ArrayR
 impl Transaction {
     /// Adds rows, whose raw bytes are `columns`, one per field.
     pub(super) fn push_rows(&mut self, id: Id, columns: &[&[u8]], rows: u64) -> Result<()> {
+        let computed = self.index_columns(id, columns, rows)?;
+        let columns: Vec<&[u8]> = columns.iter().copied().chain(computed.iter().map(Vec::as_slice)).collect();
         let bytes: usize = columns.iter().map(|column| column.len()).sum();
-        let result = self.try_push_rows(id, columns, rows, bytes);
+        let result = self.try_push_rows(id, &columns, rows, bytes);
         self.failed |= result.is_err();
         result
     }
@@ -174,7 +176,13 @@ impl Transaction {
 
     /// Adds new values for rows by address: of some fields, by index, the raw bytes.
     pub(super) fn push_patches(&mut self, id: Id, rows: &[u64], columns: &[(usize, &[u8])]) -> Result<()> {
-        let result = columns.iter().try_for_each(|&(field, values)| self.push_patch(id, rows, field, values));
+        let mut computed = Vec::new();
+        for &(field, values) in columns {
+            computed.extend(self.index_patches(id, field, rows.len() as u64, values)?);
+        }
+        let computed = computed.iter().map(|(at, values)| (*at, values.as_slice()));
+        let mut columns = columns.iter().copied().chain(computed);
+        let result = columns.try_for_each(|(field, values)| self.push_patch(id, rows, field, values));
         self.failed |= result.is_err();
         result
     }

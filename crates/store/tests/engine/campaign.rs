@@ -14,13 +14,16 @@ use hyperslab_store::testing::{Fault, FaultStorage, Files};
 use hyperslab_store::{Durability, MemoryStorage, OptimizeOptions, Store, VacuumOptions};
 
 use crate::common::{Random, options, seeds};
-use world::{Op, World, difference, transaction, world};
+use crate::indexes::Checksums;
+use world::{INDEX, Op, World, difference, transaction, world};
 
 /// What is done, as a whole or not at all.
 #[derive(Debug, Clone)]
 enum Step {
     Commit(Vec<Op>),
     Optimize(String, bool),
+    /// An index that an array may have is computed for the rows that were there before it.
+    Index(String),
     Vacuum,
 }
 
@@ -33,6 +36,10 @@ impl Step {
                 tx.commit().map(drop)
             }
             Self::Optimize(array, full) => store.optimize(array.as_str(), &OptimizeOptions { full: *full }).map(drop),
+            Self::Index(array) => match store.build_index(array.as_str(), INDEX, &mut |_| true) {
+                Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+                done => done.map(drop),
+            },
             Self::Vacuum => {
                 let options = VacuumOptions { retain: std::time::Duration::ZERO, ..VacuumOptions::default() };
                 store.vacuum(&options).map(drop)
@@ -47,7 +54,7 @@ impl Step {
         match self {
             Self::Commit(ops) => ops.iter().any(|op| matches!(op, Op::Tag(..))),
             Self::Vacuum => true,
-            Self::Optimize(..) => false,
+            Self::Optimize(..) | Self::Index(_) => false,
         }
     }
 }
@@ -101,14 +108,17 @@ impl Campaign {
     }
 
     fn open(&self, storage: &Arc<FaultStorage>, durability: Durability) -> Store {
-        Store::on(storage.clone(), options(durability)).unwrap_or_else(|e| panic!("{}: opening: {e}", self.seed))
+        opened(storage, durability).unwrap_or_else(|e| panic!("{}: opening: {e}", self.seed))
     }
 
     /// A step that the store can do, and what the world is after it.
     fn next(&mut self) -> (Step, World) {
         let array = self.now.keys().nth(self.random.below(self.now.len().max(1))).cloned();
         match (self.random.below(8), array) {
-            (0 | 1, Some(array)) => (Step::Optimize(array, self.random.below(2) == 0), self.now.clone()),
+            (0 | 1, Some(array)) if self.random.below(3) > 0 => {
+                (Step::Optimize(array, self.random.below(2) == 0), self.now.clone())
+            }
+            (0 | 1, Some(array)) => (Step::Index(array), self.now.clone()),
             (2, _) if self.random.below(2) == 0 => (Step::Vacuum, self.now.clone()),
             _ => {
                 let (ops, after) = transaction(&mut self.random, &self.now, &self.history, 0);
@@ -146,7 +156,7 @@ impl Campaign {
     fn check(&mut self, what: &str, storage: &Arc<FaultStorage>, step: &Step, after: &World, ended: &Ended) {
         self.runs += 1;
         let (what, durability) = (format!("seed {}, {what}, {step:?}", self.seed), Durability::Full);
-        let store = Store::on(storage.clone(), options(durability)).unwrap_or_else(|e| panic!("{what}: opening: {e}"));
+        let store = opened(storage, durability).unwrap_or_else(|e| panic!("{what}: opening: {e}"));
         let snapshot = store.snapshot().unwrap_or_else(|e| panic!("{what}: {e}"));
         let shown = world(&snapshot, &mut self.random).unwrap_or_else(|e| panic!("{what}: {e}"));
         let (is_before, is_after) = (shown == self.now, shown == *after);
@@ -169,7 +179,7 @@ impl Campaign {
         let more = Step::Commit(ops);
         more.run(&store).unwrap_or_else(|e| panic!("{what}: then {more:?}: {e}"));
         drop(store);
-        let store = Store::on(storage.clone(), options(durability)).unwrap_or_else(|e| panic!("{what}: opening: {e}"));
+        let store = opened(storage, durability).unwrap_or_else(|e| panic!("{what}: opening: {e}"));
         let snapshot = store.snapshot().unwrap_or_else(|e| panic!("{what}: then {more:?}: {e}"));
         let shown = world(&snapshot, &mut self.random).unwrap_or_else(|e| panic!("{what}: then {more:?}: {e}"));
         assert!(shown == after, "{what}: then {more:?}: {}", difference(&shown, &after));
@@ -250,6 +260,12 @@ impl Campaign {
             self.history.remove(&any);
         }
     }
+}
+
+fn opened(storage: &Arc<FaultStorage>, durability: Durability) -> Result<Store> {
+    let store = Store::on(storage.clone(), options(durability))?;
+    store.add_index_kind(Arc::new(Checksums));
+    Ok(store)
 }
 
 /// All files, as they are.

@@ -15,6 +15,7 @@ mod edits;
 mod everything;
 mod golden;
 mod history;
+mod indexes;
 mod killed;
 mod mangled;
 mod model;

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow_buffer::Buffer;
 use hyperslab_core::{ArraySource as _, Error, Result};
 
 use super::OptimizeReport;
 use super::plan::Group;
 use crate::action::{Action, Deleted, Id, ReplacedSegment, SegmentRecord, SegmentReplace};
+use crate::index::indexes;
 use crate::segment::Segment;
 use crate::shard::Shard;
 use crate::state::{ArrayState, State};
@@ -46,11 +48,17 @@ pub(super) fn rewrite(
         }
         let end = (start + rows).min(row + step);
         let mut columns = Vec::with_capacity(array.fields().len());
-        for (index, field) in array.fields().iter().enumerate() {
+        for (index, field) in array.own_fields().iter().enumerate() {
             let block = source.read(index, row..end)?;
             columns.push(packed::of_array(field, block.array.as_ref(), row)?);
         }
-        let columns: Vec<&[u8]> = columns.iter().map(arrow_buffer::Buffer::as_slice).collect();
+        // The columns of indexes are computed anew: some rows may have none yet.
+        for of in indexes(array)? {
+            let values = columns.get(of.of).map(Buffer::as_slice).unwrap_or_default();
+            let computed = store.index_kinds.columns(&of, (end - row) as usize, values)?;
+            columns.extend(computed.into_iter().map(Buffer::from_vec));
+        }
+        let columns: Vec<&[u8]> = columns.iter().map(Buffer::as_slice).collect();
         writer.write(tx.files_mut(), &columns, end - row)?;
         row = end;
     }
@@ -140,6 +148,8 @@ fn check_unchanged(store: &Inner, array: Id, segments: &BTreeSet<u32>, from: u64
             Action::ArrayRestore(a) => a.create.array == array,
             Action::FieldDrop(a) => a.array == array,
             Action::Resize(a) => a.array == array,
+            Action::IndexFill(a) => a.array == array && in_group(&a.segment),
+            Action::IndexDrop(a) => a.array == array,
             _ => false,
         });
         if changed {

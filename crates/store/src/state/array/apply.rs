@@ -154,28 +154,41 @@ impl ArrayState {
     }
 
     pub(in crate::state) fn add_field(&mut self, record: &FieldRecord) -> Result<()> {
+        if record.id < self.next_field {
+            return Err(Error::corrupt(format!("the field {:?} cannot be added", record.name)));
+        }
+        self.insert_column(self.own_fields().len(), record)
+    }
+
+    /// Adds a field, or a column of an index.
+    pub(super) fn insert_column(&mut self, at: usize, record: &FieldRecord) -> Result<()> {
         let spec = record.spec().map_err(|e| Error::corrupt("a field").because(e))?;
-        if record.id < self.next_field || record.id == ADDRESS || self.fields.iter().any(|f| f.name() == spec.name()) {
+        let taken = self.field_ids.contains(&record.id) || self.fields.iter().any(|f| f.name() == spec.name());
+        if taken || record.id == ADDRESS {
             return Err(Error::corrupt(format!("the field {:?} cannot be added", spec.name())));
         }
-        self.fields.push(spec);
-        self.field_ids.push(record.id);
-        self.codecs.push(record.codec);
-        self.patches.push(Vec::new());
-        self.overlays.push(Overlays::default());
-        self.next_field = record.id + 1;
+        self.fields.insert(at, spec);
+        self.field_ids.insert(at, record.id);
+        self.codecs.insert(at, record.codec);
+        self.patches.insert(at, Vec::new());
+        self.overlays.insert(at, Overlays::default());
+        self.next_field = self.next_field.max(record.id + 1);
         for segment in &mut self.segments {
-            Arc::make_mut(segment).push_field();
+            Arc::make_mut(segment).insert_field(at);
         }
         self.forget();
         Ok(())
     }
 
     pub(in crate::state) fn drop_field(&mut self, id: u32) -> Result<()> {
-        let index = self.field_index(id)?;
-        if self.fields.len() == 1 {
-            return Err(Error::corrupt("the last field is dropped"));
+        if self.own_fields().len() == 1 || self.indexes.iter().any(|index| index.field == id) {
+            return Err(Error::corrupt("the last field is dropped, or one that has an index"));
         }
+        self.remove_column(self.field_index(id)?);
+        Ok(())
+    }
+
+    pub(super) fn remove_column(&mut self, index: usize) {
         self.fields.remove(index);
         self.field_ids.remove(index);
         self.codecs.remove(index);
@@ -185,7 +198,6 @@ impl ArrayState {
             Arc::make_mut(segment).remove_field(index);
         }
         self.forget();
-        Ok(())
     }
 
     pub(in crate::state) fn rename_field(&mut self, id: u32, name: &str) -> Result<()> {
@@ -201,6 +213,9 @@ impl ArrayState {
 
     pub(in crate::state) fn resize_cell(&mut self, id: u32, cell: &[usize]) -> Result<()> {
         let index = self.field_index(id)?;
+        if self.indexes.iter().any(|i| i.field == id) {
+            return Err(Error::corrupt("the cells of a field change that has an index"));
+        }
         let Some(field) = self.fields.get_mut(index) else { return Ok(()) };
         if field.cell().len() != cell.len() {
             return Err(Error::corrupt(format!("cells of {:?} become {cell:?}", field.cell())));

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use arrow_array::{Array as _, ArrayRef, Int64Array, LargeStringArray, RecordBatch};
 use arrow_buffer::Buffer;
 use arrow_schema::Schema;
-use hyperslab_core::{ArraySource, DType, FieldSpec, Result, arrow};
-use hyperslab_store::{Array, ArrayOptions, Snapshot, Transaction};
+use hyperslab_core::{ArraySource, DType, ErrorKind, FieldSpec, Result, arrow};
+use hyperslab_store::{Array, ArrayOptions, IndexOptions, Snapshot, Transaction};
 
 use crate::common::Random;
+
+/// The name of every array's index.
+pub(crate) const INDEX: &str = "i";
 
 /// One cell: its elements, the number that a text is made of, or `NULL` alone.
 pub(crate) type Cell = Vec<i64>;
@@ -59,6 +62,8 @@ pub(crate) enum Op {
     Rename(String, String),
     Drop(String),
     Restore(String, u64),
+    /// The array's index is dropped, or made of a field.
+    Index(String, usize),
     Tag(String, u64),
     /// Done and then rolled back to a savepoint.
     Undone(Vec<Op>),
@@ -111,6 +116,7 @@ fn cells(spec: &FieldSpec, column: &ArrayRef) -> Vec<Cell> {
 
 /// An array as a table, read in one go, or run by run and row by row.
 fn table(array: &Array, random: &mut Random) -> Result<Table> {
+    crate::indexes::known(array)?;
     let rows = array.rows();
     let mut by_row = vec![Vec::new(); rows as usize];
     for (f, spec) in array.fields().iter().enumerate() {
@@ -241,7 +247,7 @@ impl Op {
             }
             Self::Drop(name) => drop(world.remove(name)),
             Self::Restore(name, version) => drop(world.insert(name.clone(), history[version][name].clone())),
-            Self::Tag(..) | Self::Undone(_) => {}
+            Self::Tag(..) | Self::Index(..) | Self::Undone(_) => {}
         }
     }
 
@@ -266,6 +272,7 @@ impl Op {
             Self::Resize(name, rows) => tx.resize(name.as_str(), *rows),
             Self::ResizeCell(name, field, cell) => {
                 let field = tx.fields(name.as_str())?[*field].name().to_owned();
+                without_index(tx, name)?;
                 tx.resize_cell(name.as_str(), &field, cell)
             }
             Self::AddField(name, field) => tx.add_field(name.as_str(), field.clone()),
@@ -282,6 +289,13 @@ impl Op {
             Self::Drop(name) => tx.drop_array(name.as_str()),
             Self::Restore(name, version) => tx.restore(name.as_str(), *version),
             Self::Tag(tag, version) => tx.set_tag(tag, *version),
+            Self::Index(name, field) => {
+                if without_index(tx, name)? {
+                    return Ok(());
+                }
+                let field = tx.fields(name.as_str())?[*field].name().to_owned();
+                tx.create_index(name.as_str(), INDEX, &field, "checksums", &IndexOptions::new())
+            }
             Self::Undone(ops) => {
                 let savepoint = tx.savepoint()?;
                 ops.iter().try_for_each(|op| op.run(tx))?;
@@ -300,6 +314,12 @@ impl Op {
         let (array, rows) = (at.clone(), table.rows.len());
         let field = random.below(table.fields.len());
         match random.below(32) {
+            30 if !table.fields[field].nullable()
+                && table.fields[field].dtype() == DType::Int64
+                && table.fields[field].elements() > 0 =>
+            {
+                Self::Index(array, field)
+            }
             0 | 1 if let Some(name) = free(random) => Self::Create(name, fields(random), shard_bytes(random)),
             2..=9 if rows > 0 => {
                 let fields: Vec<usize> =
@@ -338,6 +358,14 @@ impl Op {
                 Self::Append(array, new_rows(random, &table.fields, n))
             }
         }
+    }
+}
+
+/// Drops the index of an array; false if it has none.
+fn without_index(tx: &mut Transaction, array: &str) -> Result<bool> {
+    match tx.drop_index(array, INDEX) {
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(false),
+        done => done.map(|()| true),
     }
 }
 
