@@ -13,6 +13,7 @@ mod bad_input;
 mod cli;
 mod exact_search;
 mod functions;
+mod indexes;
 mod joined_search;
 mod memory;
 mod oracle;

@@ -7,6 +7,7 @@ mod dot;
 mod error;
 #[cfg(test)]
 mod functions_page;
+mod logger;
 mod output;
 mod run;
 mod script;
@@ -28,6 +29,7 @@ const STACK: usize = 64 << 20;
 
 fn main() -> ExitCode {
     let options = Options::from_command_line();
+    logger::to_stderr();
     if let Some(Job::Check(check)) = &options.job {
         return check::run(check);
     }

@@ -1,8 +1,9 @@
-//! OPTIMIZE, VACUUM and CHECK: jobs of the store that run when the statement's frame is collected, and whose figures
+//! OPTIMIZE, VACUUM, CHECK and CREATE INDEX: jobs of the store that run when the statement's frame is collected, and whose figures
 //! come back as rows.
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -20,6 +21,10 @@ use hyperslab_store::{ArrayName, CheckOptions, OptimizeOptions, Store, VacuumOpt
 
 use crate::to_datafusion;
 
+mod create_index;
+
+pub(crate) use create_index::{NewIndex, OptionValue};
+
 /// A job.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
 pub(crate) enum Job {
@@ -29,6 +34,8 @@ pub(crate) enum Job {
     Vacuum { array: Option<ArrayName>, retain: Option<Duration>, dry_run: bool },
     /// CHECK.
     Check { array: Option<ArrayName>, quick: bool },
+    /// CREATE INDEX.
+    CreateIndex(NewIndex),
 }
 
 impl Job {
@@ -57,6 +64,12 @@ impl Job {
                 ("files_kept", &number, false),
                 ("kept_because", &text, true),
             ]),
+            Self::CreateIndex(_) => columns(&[
+                ("name", &text, false),
+                ("array", &text, false),
+                ("rows_covered", &number, false),
+                ("bytes", &number, false),
+            ]),
             Self::Check { .. } => columns(&[
                 ("severity", &text, false),
                 ("file", &text, false),
@@ -68,7 +81,7 @@ impl Job {
     }
 
     /// Does it; the rows are the columns of [`schema`](Self::schema).
-    fn run(&self, store: &Store) -> StoreResult<Vec<ArrayRef>> {
+    fn run(&self, store: &Store, cancelled: &AtomicBool) -> StoreResult<Vec<ArrayRef>> {
         let numbers = |values: &[u64]| -> Vec<ArrayRef> {
             let column = |&value: &u64| Arc::new(Int64Array::from(vec![i64::try_from(value).unwrap_or(i64::MAX)])) as _;
             values.iter().map(column).collect()
@@ -99,6 +112,13 @@ impl Job {
                 columns.push(Arc::new(StringArray::from(vec![why])));
                 Ok(columns)
             }
+            Self::CreateIndex(index) => {
+                let info = index.create(store, cancelled)?;
+                let text = |value: String| Arc::new(StringArray::from(vec![value])) as ArrayRef;
+                let mut columns = vec![text(index.name.clone()), text(index.array.to_string())];
+                columns.extend(numbers(&[info.rows, info.disk_bytes]));
+                Ok(columns)
+            }
             Self::Check { array, quick } => {
                 let options = CheckOptions { array: array.clone(), quick: *quick, ..CheckOptions::default() };
                 let findings = store.check(&options)?;
@@ -124,6 +144,7 @@ impl fmt::Display for Job {
             Self::Optimize { array, full } => ("optimize", Some(array), if *full { " full" } else { "" }),
             Self::Vacuum { array, dry_run, .. } => ("vacuum", array.as_ref(), if *dry_run { " dry run" } else { "" }),
             Self::Check { array, quick } => ("check", array.as_ref(), if *quick { " quick" } else { "" }),
+            Self::CreateIndex(index) => return index.fmt(f),
         };
         match array {
             Some(array) => write!(f, "{verb} {array}{more}"),
@@ -195,6 +216,16 @@ impl UserDefinedLogicalNodeCore for Maintenance {
     }
 }
 
+/// Says to a job that its stream was dropped.
+#[derive(Debug, Default)]
+struct Cancelled(Arc<AtomicBool>);
+
+impl Drop for Cancelled {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 /// Executes a [`Maintenance`].
 #[derive(Debug)]
 pub(crate) struct MaintenanceExec {
@@ -248,7 +279,10 @@ impl ExecutionPlan for MaintenanceExec {
     fn execute(&self, _partition: usize, _context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let (store, job, schema) = (self.store.clone(), self.job.clone(), self.schema());
         let work = async move {
-            let done = tokio::task::spawn_blocking(move || job.run(&store)).await;
+            // A job that can stop does when nobody waits for it any more.
+            let cancelled = Cancelled::default();
+            let seen = Arc::clone(&cancelled.0);
+            let done = tokio::task::spawn_blocking(move || job.run(&store, &seen)).await;
             let columns = done.map_err(|e| DataFusionError::External(Box::new(e)))?.map_err(to_datafusion)?;
             Ok(RecordBatch::try_new(schema, columns)?)
         };

@@ -7,6 +7,7 @@
 //! that those of other rows are not touched.
 
 mod exec;
+mod indexed;
 mod joined;
 mod late;
 mod lineage;

@@ -17,6 +17,7 @@ use hyperslab_store::{DEFAULT_SCHEMA, Snapshot, Store};
 
 use crate::catalog::StoreCatalog;
 use crate::files::{FileTableFactory, file_catalog};
+use crate::index::SketchIndex;
 use crate::optimizer::lateral::join_searches;
 use crate::optimizer::pin::{StatementIsPinned, pin};
 use crate::statement::custom::AnyStatement;
@@ -108,6 +109,7 @@ impl Session {
         if let Some(bytes) = memory_limit {
             runtime = runtime.with_memory_pool(Arc::new(FairSpillPool::new(bytes)));
         }
+        store.add_index_kind(Arc::new(SketchIndex));
         let catalog = StoreCatalog::new(store.clone());
         let catalogs: Arc<dyn CatalogProviderList> = Arc::new(MemoryCatalogProviderList::new());
         catalogs.register_catalog(CATALOG.to_owned(), Arc::new(catalog.clone()));

@@ -20,16 +20,19 @@ use crate::version::{self, VersionRef};
 mod alter_table;
 mod check;
 mod copy;
+mod create_index;
 mod create_table;
 pub(crate) mod custom;
 mod delete;
 mod drop;
+mod drop_index;
 mod edit;
 mod insert;
 mod merge;
 mod optimize;
 mod restore;
 mod schema;
+mod show_indexes;
 mod tag;
 pub(crate) mod transaction;
 mod truncate;
@@ -74,6 +77,7 @@ async fn plan_sql(frame: &Frame, sql: Sql) -> Result<LogicalPlan> {
         Sql::CreateTable(create) => create_table::plan(frame, create).await,
         Sql::Insert(insert) => insert::plan(frame, insert).await,
         Sql::Drop { object_type: ast::ObjectType::Table | ast::ObjectType::Schema, .. } => drop::plan(frame, sql).await,
+        Sql::Drop { object_type: ast::ObjectType::Index, .. } => drop_index::plan(frame, sql),
         Sql::AlterTable(alter) => alter_table::plan(frame, alter),
         Sql::CreateSchema { .. } => schema::plan(frame, sql).await,
         Sql::Prepare { name, data_types, statement } if is_ours(&statement) => {
@@ -101,9 +105,7 @@ async fn plan_sql(frame: &Frame, sql: Sql) -> Result<LogicalPlan> {
             )
         }
         Sql::Comment { .. } => not_impl_err!("COMMENT ON is not supported: arrays and fields hold no comments"),
-        Sql::CreateIndex(_) => {
-            not_impl_err!("CREATE INDEX is not supported yet; a search without an index is exact and scans the array")
-        }
+        Sql::CreateIndex(create) => create_index::plan(frame, create),
         sql => {
             let untyped = matches!(&sql, Sql::Prepare { data_types, .. } if data_types.is_empty());
             match to_datafusion_plan(frame, sql).await? {

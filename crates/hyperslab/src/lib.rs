@@ -2,7 +2,9 @@
 
 pub use hyperslab_core as core;
 pub use hyperslab_core::{DType, Error, ErrorKind, FieldSpec, Result, Selection};
-pub use hyperslab_datafusion::{FunctionDoc, FunctionKind, Session, SessionOptions, function_docs, register};
+pub use hyperslab_datafusion::{
+    FunctionDoc, FunctionKind, Session, SessionOptions, SketchIndex, function_docs, register,
+};
 pub use hyperslab_store as store;
 pub use hyperslab_store::{
     Array, ArrayName, ArrayOptions, CheckOptions, Durability, Field, Finding, OpenOptions, Severity, Snapshot, Store,

@@ -80,5 +80,5 @@ pub use metric::Metric;
 pub use query::PreparedQuery;
 pub use scalar::{Scalar, to_f64};
 pub use search::{SearchStats, search_block, search_blocks, search_blocks_indexed, search_indexed, top_k};
-pub use sketch::{Candidates, Sketch, SketchCounts, SketchQuery, SketchSpec};
+pub use sketch::{Candidates, Sketch, SketchCounts, SketchQuery, SketchSpec, SpecialRows};
 pub use topk::{Hit, TopK};

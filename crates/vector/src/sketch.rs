@@ -97,7 +97,7 @@ mod scan;
 
 use hyperslab_core::{Error, Result};
 
-pub use candidates::{Candidates, SketchCounts};
+pub use candidates::{Candidates, SketchCounts, SpecialRows};
 pub use index::Sketch;
 pub use query::SketchQuery;
 

@@ -21,6 +21,7 @@ use datafusion::physical_plan::{
 };
 use hyperslab_core::ArraySource;
 
+use super::indexed::{self, Sketched};
 use super::logical::{Order, Output, count_of};
 use super::stream;
 use crate::error::to_datafusion;
@@ -64,6 +65,7 @@ pub(super) struct Parts {
     pub(super) output: Output,
     /// Whether a query ranked by a metric may hold NaN and infinities.
     pub(super) allow_nan: bool,
+    pub(super) index: Option<Sketched>,
     pub(super) schema: SchemaRef,
 }
 
@@ -135,6 +137,9 @@ impl DisplayAs for SearchExec {
         }
         if matches!(value, VectorsFrom::Field(..)) {
             f.write_str(", read by row")?;
+        }
+        if let Some(index) = indexed::used(&self.parts) {
+            write!(f, ", index={}", index.name)?;
         }
         let late = schema.fields().iter().zip(columns).filter(|(_, c)| matches!(c, ExecColumn::Field(_)));
         let late: Vec<_> = late.map(|(f, _)| f.name().as_str()).collect();

@@ -12,6 +12,7 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
 use super::exec::{ExecColumn, Parts, SearchExec, VectorsFrom};
+use super::indexed::Sketched;
 use super::lineage::origin;
 use super::logical::{Search, SearchColumn};
 use super::query::QueryVector;
@@ -71,6 +72,7 @@ impl ExtensionPlanner for SearchPlanner {
             order: search.order,
             output: search.output,
             allow_nan: search.allow_nan,
+            index: Sketched::of(search),
             schema: Arc::clone(node.schema().inner()),
         }));
         for condition in &search.conditions {

@@ -21,6 +21,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::stream::{self, StreamExt};
 
 use super::exec::{ExecColumn, Parts, evaluate_k};
+use super::indexed;
 use super::late::TaskVectors;
 use super::logical::{Order, Outer, Output};
 use super::queries::{Queries, QueryGroup};
@@ -55,6 +56,7 @@ pub(super) fn start(
         winners: None,
         groups: 0,
         searches: 0,
+        index_counts: parts.index.is_some().then(|| indexed::Counts::new(metrics)),
         context,
         baseline: BaselineMetrics::new(metrics, 0),
         ranked: counter("rows_ranked"),
@@ -84,6 +86,7 @@ struct Run {
     groups: usize,
     /// Groups for which the input was read.
     searches: usize,
+    index_counts: Option<indexed::Counts>,
     context: Arc<TaskContext>,
     baseline: BaselineMetrics,
     ranked: Count,
@@ -186,6 +189,11 @@ impl Run {
 
     /// Ranks the input's partitions, each in its task. Dropping the future ends them.
     async fn rank(&mut self, ranking: &Arc<Ranking>) -> Result<Found> {
+        if let Some(counts) = &self.index_counts
+            && let Some(best) = indexed::search(&self.parts, ranking, &self.context, counts, &self.ranking_time).await?
+        {
+            return Ok(Found::ByRow(best));
+        }
         let mut tasks = JoinSet::new();
         for partition in 0..self.parts.input.properties().output_partitioning().partition_count() {
             let input = self.parts.input.execute(partition, Arc::clone(&self.context))?;
@@ -284,7 +292,7 @@ fn unmatched_rows(winners: &Winners, parts: &Parts, positions: &[i64]) -> Result
 }
 
 /// Whether rows are known by their numbers alone, so that nothing else of them is kept.
-fn is_found_by_row(parts: &Parts) -> bool {
+pub(super) fn is_found_by_row(parts: &Parts) -> bool {
     let only_row = |c: &ExecColumn| match c {
         ExecColumn::Input(i) => Some(*i) == parts.row,
         _ => true,

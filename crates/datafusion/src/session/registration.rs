@@ -17,6 +17,7 @@ use hyperslab_store::Store;
 
 use crate::catalog::StoreCatalog;
 use crate::files::{ArrayFormatFactory, FileTableFactory, SINKS, file_catalog};
+use crate::index::SketchIndex;
 use crate::optimizer::dml::ArrayDml;
 use crate::optimizer::filter_queries::FilterQueries;
 use crate::optimizer::lateral::JoinSearches;
@@ -50,6 +51,7 @@ pub fn register(context: &SessionContext, store: &Store, catalog: &str) -> Resul
     if state.catalog_list().catalog(catalog).is_some() {
         return plan_err!("the context has a catalog {catalog:?} already; choose another name for the store's");
     }
+    store.add_index_kind(Arc::new(SketchIndex));
     let store_catalog = StoreCatalog::new(store.clone());
     let session_id = state.session_id().to_owned();
     let catalogs = Arc::clone(state.catalog_list());

@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::{check, optimize, restore, tag, vacuum};
+use super::{check, optimize, restore, show_indexes, tag, vacuum};
 use crate::dialect::{self, DIALECT};
 use crate::session::Frame;
 use crate::version::VersionRef;
@@ -32,6 +32,8 @@ pub(crate) enum Custom {
     Vacuum { table: Option<ObjectName>, retain: Option<Duration>, dry_run: bool },
     /// CHECK.
     Check { table: Option<ObjectName>, quick: bool },
+    /// SHOW INDEXES.
+    ShowIndexes { table: Option<ObjectName> },
 }
 
 type Parse = fn(&mut Parser<'_>) -> std::result::Result<Custom, ParserError>;
@@ -45,6 +47,7 @@ const STATEMENTS: &[(&[&str], Parse)] = &[
     (&["OPTIMIZE"], optimize::parse),
     (&["VACUUM"], vacuum::parse),
     (&["CHECK"], check::parse),
+    (&["SHOW", "INDEXES"], show_indexes::parse),
 ];
 
 /// A parsed statement.
@@ -138,6 +141,7 @@ pub(crate) fn plan(frame: &Frame, statement: Custom) -> Result<LogicalPlan> {
         Custom::Optimize { table, full } => optimize::plan(frame, &table, full),
         Custom::Vacuum { table, retain, dry_run } => vacuum::plan(frame, table.as_ref(), retain, dry_run),
         Custom::Check { table, quick } => check::plan(frame, table.as_ref(), quick),
+        Custom::ShowIndexes { table } => show_indexes::plan(frame, table.as_ref()),
     }
 }
 

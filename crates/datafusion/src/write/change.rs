@@ -1,4 +1,4 @@
-//! Changes without rows: CREATE TABLE, DROP, RENAME, fields, schemas, tags and RESTORE. They run when the statement's
+//! Changes without rows: CREATE TABLE, DROP, RENAME, fields, indexes, schemas, tags and RESTORE. They run when the statement's
 //! frame is collected.
 
 use std::fmt;
@@ -16,7 +16,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
 use futures::TryStreamExt;
 use hyperslab_core::{Error, ErrorKind, FieldSpec, Result as StoreResult};
-use hyperslab_store::{ArrayName, ArrayOptions, Codec, Store, Transaction};
+use hyperslab_store::{ArrayName, ArrayOptions, Codec, Snapshot, Store, Transaction};
 
 use super::IfExists;
 use crate::to_datafusion;
@@ -49,6 +49,8 @@ pub(crate) enum Change {
     SetTag { tag: String, version: u64, if_exists: IfExists },
     /// DROP TAG.
     DropTag { tag: String, if_exists: bool },
+    /// DROP INDEX.
+    DropIndex { array: ArrayName, index: String, if_exists: bool },
     /// RESTORE TABLE.
     Restore { name: ArrayName, version: u64 },
 }
@@ -145,6 +147,8 @@ impl Change {
             },
             Self::DropTag { tag, if_exists: true } if !base.tags().contains_key(tag) => Ok(()),
             Self::DropTag { tag, .. } => tx.drop_tag(tag),
+            Self::DropIndex { array, index, if_exists: true } if !has_index(&base, array, index)? => Ok(()),
+            Self::DropIndex { array, index, .. } => tx.drop_index(array, index),
             Self::Restore { name, version } => tx.restore(name, *version),
         }
     }
@@ -158,9 +162,16 @@ impl Change {
             | Self::SetOptions { if_exists, .. }
             | Self::DropSchema { if_exists, .. } => *if_exists,
             Self::CreateSchema { if_not_exists, .. } => *if_not_exists,
-            Self::SetTag { .. } | Self::DropTag { .. } | Self::Restore { .. } => false,
+            Self::SetTag { .. } | Self::DropTag { .. } | Self::DropIndex { .. } | Self::Restore { .. } => false,
         }
     }
+}
+
+fn has_index(snapshot: &Snapshot, array: &ArrayName, index: &str) -> StoreResult<bool> {
+    if !snapshot.contains(array) {
+        return Ok(false);
+    }
+    Ok(snapshot.array(array)?.indexes()?.iter().any(|info| info.name == index))
 }
 
 fn taken(message: String) -> Error {
@@ -185,6 +196,7 @@ impl fmt::Display for Change {
             Self::DropSchema { name, .. } => write!(f, "drop schema {name}"),
             Self::SetTag { tag, version, .. } => write!(f, "tag version {version} as {tag}"),
             Self::DropTag { tag, .. } => write!(f, "drop tag {tag}"),
+            Self::DropIndex { array, index, .. } => write!(f, "drop index {index} of {array}"),
             Self::Restore { name, version } => write!(f, "restore {name} to version {version}"),
         }
     }

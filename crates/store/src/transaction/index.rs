@@ -38,7 +38,7 @@ impl Transaction {
             if crate::packed::is_packed(column) || column.row_bytes() == 0 {
                 return Err(Error::invalid(format!("the column {:?} of an index may be NULL or empty", column.name())));
             }
-            let column = column.renamed(&format!("{name}.{}", column.name()))?;
+            let column = column.renamed(format!("{name}.{}", column.name()))?;
             super::shape::check_new_field(array, column.name())?;
             records.push(FieldRecord::new(id, &column));
         }

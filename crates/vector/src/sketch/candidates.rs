@@ -35,6 +35,17 @@ pub struct Candidates {
     limit: f64,
     shared: Arc<SharedLimit>,
     counts: SketchCounts,
+    special: SpecialRows,
+}
+
+/// Rows that an order other than the metric's may place elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SpecialRows {
+    /// Whether some row is all zeros; known of a search by cosine.
+    pub zeros: bool,
+    /// Whether some row holds a NaN; known of a search by cosine or inner product. Of rows that hold an infinity the
+    /// exact score tells.
+    pub nans: bool,
 }
 
 /// What a search by sketch did.
@@ -134,8 +145,18 @@ impl Candidates {
     }
 
     fn sharing(ranking: Ranking, k: usize, shared: Arc<SharedLimit>) -> Self {
-        let (limit, counts) = (shared.get(), SketchCounts::default());
-        Self { ranking, k, uppers: BinaryHeap::new(), rows: Vec::new(), room: COMPACTED, limit, shared, counts }
+        let (limit, counts, special) = (shared.get(), SketchCounts::default(), SpecialRows::default());
+        Self {
+            ranking,
+            k,
+            uppers: BinaryHeap::new(),
+            rows: Vec::new(),
+            room: COMPACTED,
+            limit,
+            shared,
+            counts,
+            special,
+        }
     }
 
     /// None yet, of the same search: for another thread, to be [merged](Self::merge).
@@ -147,11 +168,18 @@ impl Candidates {
     pub fn merge(&mut self, fork: Candidates) {
         self.counts.scanned += fork.counts.scanned;
         self.counts.reranked += fork.counts.reranked;
+        self.special.zeros |= fork.special.zeros;
+        self.special.nans |= fork.special.nans;
         self.rows.extend(fork.rows);
         if self.k < usize::MAX {
             fork.uppers.into_iter().for_each(|upper| self.learn(upper.0));
         }
         self.compact();
+    }
+
+    /// How many rows are looked for.
+    pub fn k(&self) -> usize {
+        self.k
     }
 
     /// How many candidates there are now, some of which later ones may have excluded.
@@ -224,6 +252,23 @@ impl Candidates {
         self.counts
     }
 
+    /// Whether rows came by that have no place among the numbers: a search whose order is not the metric's asks.
+    ///
+    /// ```
+    /// use hyperslab_vector::{Candidates, Metric, PreparedQuery, SketchQuery, SketchSpec};
+    /// let spec = SketchSpec::new(8, 1)?;
+    /// let (mut codes, mut params) = ([0; 2], [0.0; 6]);
+    /// spec.encode(&[1.0_f32, 0.0], &mut codes, &mut params)?;
+    /// let query = SketchQuery::new(&PreparedQuery::new(Metric::Cosine, &[5.0])?, spec)?;
+    /// let mut candidates = Candidates::new(&query, 1);
+    /// query.scan(&codes, &params, 0, &mut candidates)?;
+    /// assert!(candidates.special().zeros && !candidates.special().nans);
+    /// # Ok::<(), hyperslab_core::Error>(())
+    /// ```
+    pub fn special(&self) -> SpecialRows {
+        self.special
+    }
+
     /// The candidates' numbers in ascending order.
     pub fn into_rows(mut self) -> Vec<u64> {
         self.compact();
@@ -244,6 +289,14 @@ impl Candidates {
     #[inline]
     pub(super) fn limit(&self) -> f64 {
         f64::min(self.limit, self.shared.get())
+    }
+
+    /// Takes note of a row with this upper bound on its norm that the screen let through. It lets through every row of
+    /// zeros by cosine, and every row with a NaN by cosine and inner product: there it computes 0 and NaN.
+    #[inline(always)]
+    pub(super) fn note(&mut self, norm: f32) {
+        self.special.zeros |= norm == 0.0;
+        self.special.nans |= norm == f32::INFINITY;
     }
 
     /// Offers a row of which nothing is known.

@@ -209,6 +209,7 @@ impl<R: Rows, const HALVES: bool> Pass for Scan<'_, R, HALVES> {
                 if passing < MANY {
                     query.bounder.bounds(&sums[i..=i], &params[i..=i], &mut bounds[i..=i]);
                 }
+                candidates.note(params[i][1]);
                 candidates.offer(first_row + rows.at(start + i) as u64, bounds[i]);
             }
         }
