@@ -59,6 +59,27 @@ pub trait Container: Send + Sync + Debug {
 
 /// A container being written: its arrays one after another, each row by row. It becomes visible as a whole, or not at
 /// all when it is dropped.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("a.safetensors");
+/// use std::sync::Arc;
+/// use arrow_array::{Int16Array, RecordBatch};
+/// use hyperslab_core::{DType, FieldSpec};
+/// use hyperslab_formats::WriteOptions;
+///
+/// let mut sink = hyperslab_formats::create_container(&path, &WriteOptions::default())?;
+/// for name in ["a", "b"] {
+///     sink.begin(name, &[FieldSpec::new("value", DType::Int16, vec![])?])?;
+///     sink.write(&RecordBatch::try_from_iter([("value", Arc::new(Int16Array::from(vec![5, 6, 7])) as _)])?)?;
+/// }
+/// sink.finish()?;
+///
+/// let container = hyperslab_formats::open_container(&path)?;
+/// assert_eq!(container.entries()[1].shape, [3]);
+/// assert_eq!(container.open("b")?.rows(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait ContainerSink: Send + Debug {
     /// Starts the next array, which completes the one before. An array without a row has a shape that starts with 0.
     ///

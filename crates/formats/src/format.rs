@@ -7,10 +7,10 @@ use hyperslab_core::{ArraySink, ArraySource, Error, FieldSpec, Result};
 
 use crate::container::{Container, ContainerSink, OneArray, names};
 use crate::hdf5::{Hdf5File, Hdf5Sink};
-use crate::{NpySink, NpySource, WriteOptions};
+use crate::{NpySink, NpySource, SafetensorsFile, SafetensorsSink, WriteOptions};
 
 /// The extensions of the formats that [`open`](crate::open) knows, in lower case.
-pub const EXTENSIONS: &[&str] = &["npy", "h5", "hdf5"];
+pub const EXTENSIONS: &[&str] = &["npy", "h5", "hdf5", "safetensors"];
 
 /// Every format, in the order of the table in this crate's documentation.
 pub const FORMATS: &[Format] = &[
@@ -25,6 +25,12 @@ pub const FORMATS: &[Format] = &[
         extensions: &["h5", "hdf5"],
         reader: Reader::Container(Hdf5File::open_boxed),
         writer: Writer::Container(Hdf5Sink::create_boxed),
+    },
+    Format {
+        name: "safetensors",
+        extensions: &["safetensors"],
+        reader: Reader::Container(|path| Ok(Arc::new(SafetensorsFile::open(path)?))),
+        writer: Writer::Container(|path, options| Ok(Box::new(SafetensorsSink::create(path, options)?))),
     },
 ];
 

@@ -7,6 +7,7 @@
 //! [`hyperslab_core::npy`].
 
 pub(crate) mod convert;
+pub(crate) mod datetime;
 mod sink;
 mod source;
 

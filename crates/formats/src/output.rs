@@ -63,7 +63,6 @@ impl NewFile {
     }
 
     /// Another temporary file for the same path, in place of this one.
-    #[expect(dead_code, reason = "for formats whose header depends on all that follows")]
     pub(crate) fn again(&self) -> Result<Self> {
         let file = temporary(folder(&self.path)).map_err(|e| Error::io("creating", self.path.display(), e))?;
         let file = BufWriter::with_capacity(BUFFER_BYTES, file);

@@ -18,34 +18,49 @@ pub(crate) fn swap_bytes(bytes: &mut [u8], size: usize) {
 /// An array of `rows` rows in Fortran order: all rows of one element of the cell lie together, and the elements of the
 /// cell follow each other with the first axis fastest.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Fortran<'a> {
-    pub(super) data: &'a [u8],
-    pub(super) rows: usize,
-    pub(super) cell: &'a [usize],
-    /// Bytes per element: 1, 2, 4, 8 or 16.
-    pub(super) item: usize,
+pub(crate) struct Fortran<'a> {
+    pub(crate) data: &'a [u8],
+    pub(crate) rows: usize,
+    pub(crate) cell: &'a [usize],
+    /// Bytes per element.
+    pub(crate) item: usize,
 }
 
 impl Fortran<'_> {
     /// Copies the rows of a range, in C order, to `to`, which has just room for them.
-    pub(super) fn read(&self, rows: Range<usize>, to: &mut [u8]) {
+    pub(crate) fn read(&self, rows: Range<usize>, to: &mut [u8]) {
         match self.item {
             1 => self.read_items::<1>(rows, to),
             2 => self.read_items::<2>(rows, to),
             4 => self.read_items::<4>(rows, to),
             8 => self.read_items::<8>(rows, to),
-            _ => self.read_items::<16>(rows, to),
+            16 => self.read_items::<16>(rows, to),
+            _ => self.take_any(rows, to),
         }
     }
 
     /// Copies single rows, in C order, to `to`, which has just room for them.
-    pub(super) fn take(&self, rows: &[usize], to: &mut [u8]) {
+    pub(crate) fn take(&self, rows: &[usize], to: &mut [u8]) {
         match self.item {
             1 => self.take_items::<1>(rows, to),
             2 => self.take_items::<2>(rows, to),
             4 => self.take_items::<4>(rows, to),
             8 => self.take_items::<8>(rows, to),
-            _ => self.take_items::<16>(rows, to),
+            16 => self.take_items::<16>(rows, to),
+            _ => self.take_any(rows.iter().copied(), to),
+        }
+    }
+
+    fn take_any(&self, rows: impl Iterator<Item = usize> + Clone, to: &mut [u8]) {
+        let (elements, item): (usize, _) = (self.cell.iter().product(), self.item);
+        if elements == 0 || item == 0 {
+            return;
+        }
+        for (column, at) in CellOrder::new(self.cell).enumerate() {
+            let from = &self.data[column * self.rows * item..][..self.rows * item];
+            for (row, target) in rows.clone().zip(to[at * item..].chunks_mut(elements * item)) {
+                target[..item].copy_from_slice(&from[row * item..][..item]);
+            }
         }
     }
 
