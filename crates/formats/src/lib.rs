@@ -7,7 +7,7 @@
 //! | [safetensors](safetensors) | `.safetensors` | every dtype but F8, F6 and F4; metadata | all, bool and bf16 excepted | the same dtypes; metadata | tensors by name, each one field `value` |
 //!
 //! [`open`] and [`create`] choose the format by the path's extension; [`ConcatSource`] reads several files as one
-//! array.
+//! array. `.npy` files grow in place with [`npy::NpyAppender`].
 //!
 //! ```
 //! # let folder = tempfile::tempdir()?;

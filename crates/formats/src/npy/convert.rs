@@ -97,6 +97,16 @@ impl Fortran<'_> {
     }
 }
 
+/// Brings cells of elements of `item` bytes, one after the other, each from C order to Fortran order.
+pub(super) fn to_fortran(cell: &[usize], item: usize, bytes: &[u8]) -> Vec<u8> {
+    let one = cell.iter().product::<usize>() * item;
+    let mut out = Vec::with_capacity(bytes.len());
+    for from in bytes.chunks_exact(one.max(1)) {
+        CellOrder::new(cell).for_each(|at| out.extend_from_slice(&from[at * item..][..item]));
+    }
+    out
+}
+
 /// The elements of a cell in Fortran order, each as its position in C order.
 struct CellOrder<'a> {
     cell: &'a [usize],

@@ -1,0 +1,393 @@
+//! Appending to `.npy` files.
+
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard};
+
+use arrow_array::{Array, RecordBatch};
+use hyperslab_core::npy::write_header;
+use hyperslab_core::{ArraySink, ByteOrder, Error, ErrorKind, FieldSpec, Result, SinkSummary, arrow};
+
+use super::convert::{swap_bytes, to_fortran};
+use super::growth::Header;
+use super::lock::{is_at, open_locked, real};
+use super::widen::refuse_interrupted;
+use crate::container::refuse_variable;
+use crate::output::NewFile;
+
+const ALIGN: usize = 64;
+
+/// When what was appended becomes visible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HeaderMode {
+    /// Each append writes the header, so that several processes can append in turn, each of them waiting for the lock
+    /// while another one writes.
+    #[default]
+    EachAppend,
+    /// The header is written by [`NpyAppender::finish`] only: faster with many small appends, and all of them become
+    /// visible at once. Others can append only afterwards. Dropping the appender instead cuts off what was appended;
+    /// after a crash, [`npy_recover`](super::npy_recover) gets it back.
+    Deferred,
+}
+
+/// A `.npy` file that grows by items: by `array[i]` in C order (along axis 0), by `array[..., i]` in Fortran order (along
+/// the last axis).
+///
+/// Several threads may share one, and several processes may have the same file open: a lock on the file keeps the appends
+/// apart, and nothing tells in which order they come. Bytes are written and synced before the header that counts them. An
+/// append of which a part fails leaves the file as it was.
+///
+/// ```
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("a.npy");
+/// use arrow_array::Int16Array;
+/// use hyperslab_core::{ArraySource, DType, FieldSpec};
+/// use hyperslab_formats::npy::{HeaderMode, NpyAppender, NpySource};
+///
+/// let field = FieldSpec::new("value", DType::Int16, vec![])?;
+/// let appender = NpyAppender::create(&path, &field, false, HeaderMode::EachAppend)?;
+/// appender.append(&Int16Array::from(vec![1, 2]))?;
+/// assert_eq!(appender.append(&Int16Array::from(vec![3]))?, 3);
+/// assert_eq!(NpySource::open(&path)?.rows(), 3);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct NpyAppender {
+    path: PathBuf,
+    item: FieldSpec,
+    order: ByteOrder,
+    fortran: bool,
+    mode: HeaderMode,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    file: File,
+    /// The header in the file.
+    header: Header,
+    /// Items in the file; more than the header says while that is deferred.
+    items: u64,
+    /// Items appended by this appender.
+    appended: u64,
+    /// Whether the file could not be brought back to what it was.
+    failed: bool,
+}
+
+impl NpyAppender {
+    /// Opens a file to append to it.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for an array without axes and for a file that needs [`npy_recover`](super::npy_recover);
+    /// `Conflict` when another appender has deferred its header, in deferred mode also when another one is just
+    /// appending; `Corrupt`, `Unsupported`, `ReadOnly` and `Io` as for [`NpySource`](super::NpySource).
+    pub fn open(path: impl AsRef<Path>, mode: HeaderMode) -> Result<Self> {
+        let path = real(path.as_ref())?;
+        let mut file = open_locked(&path, mode == HeaderMode::EachAppend)?;
+        let header = checked_header(&mut file, &path)?;
+        let here = |e: Error| e.with("file", path.display());
+        let (item, items) = (header.item().map_err(here)?, header.items().map_err(here)?);
+        let (order, fortran) = (header.parsed.byte_order, header.parsed.fortran_order);
+        if mode == HeaderMode::EachAppend {
+            file.unlock().map_err(|e| Error::io("unlocking", path.display(), e))?;
+        }
+        let state = Mutex::new(State { file, header, items, appended: 0, failed: false });
+        Ok(Self { path, item, order, fortran, mode, state })
+    }
+
+    /// As [`open`](Self::open); where there is no file, one without items is made first, of `item`'s dtype and cell, and
+    /// in Fortran order if `fortran` is set.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open); `Invalid` when the file that is there has items of another dtype or shape, or is in the
+    /// other order; `Unsupported` for text and binary, and for bfloat16, which NumPy has not.
+    pub fn create(path: impl AsRef<Path>, item: &FieldSpec, fortran: bool, mode: HeaderMode) -> Result<Self> {
+        let path = path.as_ref();
+        if !path.exists() {
+            match new_file(path, item, fortran).map_err(|e| e.with("file", path.display())) {
+                // Another one was faster.
+                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
+                other => other?,
+            }
+        }
+        let appender = Self::open(path, mode)?;
+        appender.check_item(item)?;
+        // In one dimension the orders are the same.
+        if appender.fortran != fortran && !item.cell().is_empty() {
+            let name = |fortran| if fortran { "Fortran" } else { "C" };
+            let (found, wanted) = (name(appender.fortran), name(fortran));
+            return Err(appender.here(Error::invalid(format!("the file is in {found} order, not in {wanted} order"))));
+        }
+        Ok(appender)
+    }
+
+    /// The field of one item, named `value`.
+    pub fn item(&self) -> &FieldSpec {
+        &self.item
+    }
+
+    /// Whether the file is in Fortran order, and so grows along its last axis.
+    pub fn fortran_order(&self) -> bool {
+        self.fortran
+    }
+
+    /// The path that was opened.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Refuses items of another dtype or shape: values are never cast.
+    ///
+    /// # Errors
+    /// `Invalid`, naming both.
+    pub fn check_item(&self, item: &FieldSpec) -> Result<()> {
+        if (item.dtype(), item.cell()) == (self.item.dtype(), self.item.cell()) {
+            return Ok(());
+        }
+        Err(self.here(Error::invalid(format!(
+            "the file's items are {}{:?}, and {}{:?} is to be appended; cast or reshape it",
+            self.item.dtype(),
+            self.item.cell(),
+            item.dtype(),
+            item.cell()
+        ))))
+    }
+
+    /// Appends items, one for each row of a column of [`item`](Self::item)'s Arrow type. Returns how many the file has
+    /// now. No items are no error.
+    ///
+    /// # Errors
+    /// `Invalid` for a NULL, another type, and a file that another program has changed to other items or left
+    /// incomplete; `Io`. The file is then as it was.
+    pub fn append(&self, items: &dyn Array) -> Result<u64> {
+        let first_row = self.lock().appended;
+        let bytes = arrow::raw_bytes(&self.item, items, first_row).map_err(|e| self.here(e))?;
+        let (size, cell) = (self.item.dtype().size(), self.item.cell());
+        let turned = (self.fortran && cell.len() > 1).then(|| to_fortran(cell, size, &bytes));
+        let swapped = (self.order == ByteOrder::Big).then(|| {
+            let mut bytes = turned.clone().unwrap_or_else(|| bytes.to_vec());
+            swap_bytes(&mut bytes, self.item.dtype().component_size());
+            bytes
+        });
+        let bytes = swapped.as_deref().or(turned.as_deref()).unwrap_or(&bytes);
+        self.append_bytes(items.len() as u64, bytes)
+    }
+
+    /// Appends items that are already in the file's byte order and axis order. Returns how many the file has now.
+    ///
+    /// # Errors
+    /// `Invalid` when `bytes` are not so many items; otherwise as [`append`](Self::append).
+    pub fn append_bytes(&self, items: u64, bytes: &[u8]) -> Result<u64> {
+        if items.checked_mul(self.item.row_bytes() as u64) != Some(bytes.len() as u64) {
+            let why = format!("{} bytes are not {items} items of {} each", bytes.len(), self.item.row_bytes());
+            return Err(self.here(Error::invalid(why)));
+        }
+        let mut state = self.lock();
+        if state.failed {
+            return Err(self.here(Error::invalid(
+                "an append failed and could not be taken back; bring the file in order with npy_recover",
+            )));
+        }
+        if self.mode == HeaderMode::Deferred {
+            return self.grow(&mut state, items, bytes);
+        }
+        let locked = state.file.lock().map_err(|e| Error::io("locking", self.path.display(), e));
+        let grown = locked.and_then(|()| self.refresh(&mut state)).and_then(|()| self.grow(&mut state, items, bytes));
+        let unlocked = state.file.unlock().map_err(|e| Error::io("unlocking", self.path.display(), e));
+        grown.and_then(|items| unlocked.map(|()| items))
+    }
+
+    /// How many items the file has, those included whose header is deferred.
+    ///
+    /// # Errors
+    /// `Io`, and where the file is no longer what it was.
+    pub fn items(&self) -> Result<u64> {
+        let mut state = self.lock();
+        if self.mode == HeaderMode::EachAppend {
+            state.items = Header::read(&mut state.file, &self.path)?.items().map_err(|e| self.here(e))?;
+        }
+        Ok(state.items)
+    }
+
+    /// Writes the header if it was deferred, and syncs the file, so that all that was appended survives a power cut.
+    ///
+    /// # Errors
+    /// `Invalid` after an append that could not be taken back; `Io`.
+    pub fn finish(self) -> Result<SinkSummary> {
+        let mut state = self.lock();
+        if state.failed {
+            return Err(self.here(Error::invalid(
+                "an append failed and could not be taken back; bring the file in order with npy_recover",
+            )));
+        }
+        let rows = state.appended;
+        if self.mode == HeaderMode::Deferred && rows > 0 {
+            let header = state.header.with_items(state.items).map_err(|e| self.here(e))?;
+            self.write_header(&mut state, header)?;
+        }
+        state.file.sync_all().map_err(|e| self.failed(e))?;
+        // From here on there is nothing to take back.
+        state.appended = 0;
+        Ok(SinkSummary { rows, bytes: rows * self.item.row_bytes() as u64 })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // After a panic of another thread the file is looked at again, or has failed.
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn here(&self, error: Error) -> Error {
+        error.with("file", self.path.display())
+    }
+
+    fn failed(&self, error: std::io::Error) -> Error {
+        Error::io("appending to", self.path.display(), error)
+    }
+
+    /// Looks at what others did to the file since. The file is locked.
+    fn refresh(&self, state: &mut State) -> Result<()> {
+        if !is_at(&state.file, &self.path) {
+            state.file = open_locked(&self.path, true)?;
+        }
+        let header = checked_header(&mut state.file, &self.path)?;
+        let same = header.parsed.byte_order == self.order && header.parsed.fortran_order == self.fortran;
+        let item = header.item().map_err(|e| self.here(e))?;
+        if !same || item != self.item {
+            let why = format!("another program made it a file of {item} items; open it again");
+            return Err(self.here(Error::invalid(why)));
+        }
+        state.items = header.items().map_err(|e| self.here(e))?;
+        state.header = header;
+        Ok(())
+    }
+
+    /// Writes items after the last one, and their number. The file is locked.
+    fn grow(&self, state: &mut State, items: u64, bytes: &[u8]) -> Result<u64> {
+        if items == 0 {
+            return Ok(state.items);
+        }
+        let (end, total) = (self.end(state), state.items.checked_add(items));
+        // Room for the number is looked for before anything is written.
+        let too_many = || self.here(Error::invalid("the file would have more items than any reader takes"));
+        let header = state.header.with_items(total.ok_or_else(too_many)?).map_err(|e| self.here(e))?;
+        let file = &mut state.file;
+        let written = file.seek(SeekFrom::Start(end)).and_then(|_| file.write_all(bytes));
+        if let Err(e) = written {
+            state.failed = state.file.set_len(end).is_err();
+            return Err(self.failed(e));
+        }
+        if self.mode == HeaderMode::EachAppend
+            && let Err(e) = self.write_header(state, header)
+        {
+            state.failed |= state.file.set_len(end).is_err();
+            return Err(e);
+        }
+        state.items += items;
+        state.appended += items;
+        Ok(state.items)
+    }
+
+    /// Where the next item starts.
+    fn end(&self, state: &State) -> u64 {
+        state.header.len() + state.items * self.item.row_bytes() as u64
+    }
+
+    fn write_header(&self, state: &mut State, header: Header) -> Result<()> {
+        // The bytes that a header counts are there before it is.
+        state.file.sync_data().map_err(|e| self.failed(e))?;
+        let mut write =
+            |header: &Header| state.file.seek(SeekFrom::Start(0)).and_then(|_| state.file.write_all(header.bytes()));
+        if let Err(e) = write(&header) {
+            state.failed = write(&state.header).is_err();
+            return Err(self.failed(e));
+        }
+        state.header = header;
+        Ok(())
+    }
+}
+
+impl Drop for NpyAppender {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if self.mode == HeaderMode::Deferred && state.appended > 0 && !state.failed {
+            let items = state.header.items().unwrap_or(state.items);
+            let _ = state.file.set_len(state.header.len() + items * self.item.row_bytes() as u64);
+        }
+    }
+}
+
+/// The header of a locked file that has what its shape asks for.
+fn checked_header(file: &mut File, path: &Path) -> Result<Header> {
+    refuse_interrupted(path)?;
+    let header = Header::read(file, path)?;
+    let here = |e: Error| e.with("file", path.display());
+    header.growth_axis().map_err(here)?;
+    let expected = header.parsed.data_bytes().map_err(here)?;
+    let length = file.metadata().map_err(|e| Error::io("reading", path.display(), e))?.len();
+    let found = length.saturating_sub(header.len());
+    if found != expected {
+        return Err(here(Error::invalid(format!(
+            "its shape {:?} asks for {expected} bytes of data, and {found} are there, as after an append that broke off; bring \
+             it in order with npy_recover",
+            header.parsed.shape
+        ))));
+    }
+    Ok(header)
+}
+
+/// A file without items.
+fn new_file(path: &Path, item: &FieldSpec, fortran: bool) -> Result<()> {
+    refuse_variable(item, "a .npy file")?;
+    if item.dtype() == hyperslab_core::DType::Bfloat16 {
+        return Err(Error::unsupported("NumPy has no bfloat16; cast it to float32"));
+    }
+    let mut bytes = write_header(item.dtype(), &item.shape(0), ALIGN)?;
+    if fortran && !item.cell().is_empty() {
+        let cell: String = item.cell().iter().map(|n| format!("{n}, ")).collect();
+        let dict = format!("{{'descr': '{}', 'fortran_order': True, 'shape': ({cell}0), }}", item.dtype().npy_descr());
+        let header = Header::parse(bytes)?;
+        bytes = header.with_dict(dict.as_bytes())?.bytes().to_vec();
+    }
+    let mut file = NewFile::create(path, false)?;
+    file.write(&bytes)?;
+    file.publish()
+}
+
+/// Appends the rows of batches to a `.npy` file, each an item of it. They become visible when the sink is finished, and
+/// not at all when it is dropped.
+#[derive(Debug)]
+pub struct NpyAppendSink(NpyAppender);
+
+impl NpyAppendSink {
+    /// Opens a file, or makes one in C order, for rows of a field, whose name does not matter.
+    ///
+    /// # Errors
+    /// As [`NpyAppender::create`] in deferred mode; `Invalid` when the file's items are others than the field's cells.
+    pub fn open(path: impl AsRef<Path>, field: &FieldSpec) -> Result<Self> {
+        let path = path.as_ref();
+        let appender = match path.exists() {
+            true => NpyAppender::open(path, HeaderMode::Deferred)?,
+            false => NpyAppender::create(path, field, false, HeaderMode::Deferred)?,
+        };
+        appender.check_item(field)?;
+        Ok(Self(appender))
+    }
+}
+
+impl ArraySink for NpyAppendSink {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let [column] = batch.columns() else {
+            let found = batch.num_columns();
+            return Err(self.0.here(Error::invalid(format!("a .npy file holds one field, and the rows have {found}"))));
+        };
+        self.0.append(column.as_ref()).map(drop)
+    }
+
+    fn finish(self: Box<Self>) -> Result<SinkSummary> {
+        self.0.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;
