@@ -11,6 +11,7 @@
 
 mod from_clause;
 pub(crate) mod nearest;
+pub(crate) mod numbers;
 
 use std::any::TypeId;
 use std::collections::VecDeque;
@@ -175,15 +176,10 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>> {
         }
         out.push(first);
     }
-    nearest::rewrite(out)
+    nearest::rewrite(numbers::join(out))
 }
 
-/// Parses a script into statements.
-///
-/// # Errors
-/// Syntax, with the place.
-pub(crate) fn parse(sql: &str, recursion_limit: usize) -> Result<VecDeque<Statement>> {
-    let tokens = tokens(sql)?;
+fn parse_tokens(tokens: Vec<TokenWithSpan>, recursion_limit: usize) -> Result<VecDeque<Statement>> {
     let has_nearest = nearest::is_rewritten(&tokens);
     let mut parser =
         DFParserBuilder::new(tokens).with_dialect(&DIALECT).with_recursion_limit(recursion_limit).build()?;
@@ -197,7 +193,15 @@ pub(crate) fn parse(sql: &str, recursion_limit: usize) -> Result<VecDeque<Statem
 /// # Errors
 /// Syntax; none, or more than one.
 pub(crate) fn parse_one(sql: &str, recursion_limit: usize) -> Result<Statement> {
-    let mut statements = parse(sql, recursion_limit)?;
+    one(sql, tokens(sql)?, recursion_limit)
+}
+
+/// Parses the tokens of one statement, `sql`.
+///
+/// # Errors
+/// Syntax; none, or more than one.
+pub(crate) fn one(sql: &str, tokens: Vec<TokenWithSpan>, recursion_limit: usize) -> Result<Statement> {
+    let mut statements = parse_tokens(tokens, recursion_limit)?;
     match (statements.pop_front(), statements.len()) {
         (Some(statement), 0) => Ok(statement),
         (None, _) => datafusion::common::plan_err!("there is no statement in {sql:?}"),

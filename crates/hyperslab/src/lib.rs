@@ -3,7 +3,8 @@
 pub use hyperslab_core as core;
 pub use hyperslab_core::{DType, Error, ErrorKind, FieldSpec, Result, Selection};
 pub use hyperslab_datafusion::{
-    FunctionDoc, FunctionKind, Session, SessionOptions, SketchIndex, function_docs, register,
+    ArraySearch, FunctionDoc, FunctionKind, Hit, Metric, SearchOptions, SearchRows, Session, SessionOptions,
+    SketchIndex, function_docs, register,
 };
 pub use hyperslab_store as store;
 pub use hyperslab_store::{

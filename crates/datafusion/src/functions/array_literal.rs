@@ -8,8 +8,7 @@ use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult};
 
-/// Shorter literals stay what DataFusion makes of them, with the column names that people know.
-const LONG: usize = 16;
+use crate::dialect::numbers::{LONG, Number, joined};
 
 /// Plans `[1, 2, …]`. The type stays that of `make_array`.
 #[derive(Debug)]
@@ -17,7 +16,11 @@ pub(super) struct ArrayLiterals;
 
 impl ExprPlanner for ArrayLiterals {
     fn plan_array_literal(&self, exprs: Vec<Expr>, _schema: &DFSchema) -> Result<PlannerResult<Vec<Expr>>> {
-        let Some(numbers) = exprs.iter().map(number).collect::<Option<Vec<_>>>() else {
+        let joined = match exprs.as_slice() {
+            [Expr::Literal(ScalarValue::Utf8(Some(text)), _)] => joined(text),
+            _ => None,
+        };
+        let Some(numbers) = joined.or_else(|| exprs.iter().map(number).collect()) else {
             return Ok(PlannerResult::Original(exprs));
         };
         let integers = numbers.iter().map(|n| match n {
@@ -27,7 +30,7 @@ impl ExprPlanner for ArrayLiterals {
         let integers = integers.collect::<Option<Vec<_>>>();
         // Short ones of mixed types, too: EXECUTE evaluates its arguments before anything unifies their types.
         let mixed = integers.is_none() && numbers.iter().any(|n| matches!(n, Number::Integer(_)));
-        if exprs.len() < LONG && !mixed {
+        if numbers.len() < LONG && !mixed {
             return Ok(PlannerResult::Original(exprs));
         }
         let elements: ArrayRef = match integers {
@@ -39,11 +42,6 @@ impl ExprPlanner for ArrayLiterals {
         };
         Ok(PlannerResult::Planned(Expr::Literal(list(elements), None)))
     }
-}
-
-enum Number {
-    Integer(i64),
-    Float(f64),
 }
 
 fn number(expr: &Expr) -> Option<Number> {

@@ -5,6 +5,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, RecordBatch};
@@ -32,7 +33,7 @@ pub(crate) struct QueryVector {
     schema: DFSchemaRef,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Value {
     Known(ScalarValue),
     /// A parameter that is not bound yet.
@@ -73,6 +74,17 @@ impl QueryVector {
                 let row = Arc::new(PlaceholderRowExec::new(Arc::new(Schema::empty())));
                 Ok(Arc::new(ProjectionExec::try_new([(expr, NAME.to_owned())], row)?))
             }
+        }
+    }
+}
+
+impl Hash for Value {
+    /// Plans are hashed again and again: a vector is not read for that.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Value::Known(ScalarValue::List(list)) => list.value_offsets().hash(state),
+            Value::Known(value) => value.hash(state),
+            Value::Asked(expr) => expr.hash(state),
         }
     }
 }

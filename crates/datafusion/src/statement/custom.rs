@@ -83,7 +83,7 @@ pub(crate) fn parse(sql: &str, recursion_limit: usize) -> Result<AnyStatement> {
         Some((rest.first()?.0, rest.get(first.len()).map_or(tokens.len(), |(i, _)| *i), *parse))
     });
     let Some((start, end, parse)) = found.filter(|(start, ..)| !explain || is_explain(&tokens, *start)) else {
-        return dialect::parse_one(sql, recursion_limit).map(|s| AnyStatement::Parsed(Box::new(s)));
+        return dialect::one(sql, tokens, recursion_limit).map(|s| AnyStatement::Parsed(Box::new(s)));
     };
     let mut parser = Parser::new(&DIALECT)
         .with_recursion_limit(recursion_limit)
