@@ -84,6 +84,8 @@ struct World {
     rows: Vec<Row>,
     next_id: i64,
     checks: usize,
+    /// How many searches used the sketch index.
+    indexed: usize,
 }
 
 impl World {
@@ -95,7 +97,19 @@ impl World {
         let store = Store::memory();
         let sessions = [1, 2, 7].map(|partitions| Sql::on(store.clone(), Some(partitions)));
         let codec = ["none", "zstd"][random.below(2)];
-        let world = Self { seed, random, sql_type, kind, dim, positive, sessions, rows: vec![], next_id: 0, checks: 0 };
+        let world = Self {
+            seed,
+            random,
+            sql_type,
+            kind,
+            dim,
+            positive,
+            sessions,
+            rows: vec![],
+            next_id: 0,
+            checks: 0,
+            indexed: 0,
+        };
         world.run(&format!(
             "CREATE TABLE v (id BIGINT, label BIGINT, value {sql_type}[{dim}]) \
              WITH (shard_bytes = '{}', codec = '{codec}')",
@@ -106,6 +120,16 @@ impl World {
 
     fn run(&self, sql: &str) -> RecordBatch {
         self.sessions[0].run(sql).unwrap_or_else(|e| panic!("seed {}: {sql}\n{e}", self.seed))
+    }
+
+    /// In every second world an index, of some bits, which rows of this dtype may not have.
+    fn index(&mut self) {
+        if self.seed / TYPES.len() as u64 % 2 == 0 {
+            let bits = [4, 8][self.random.below(2)];
+            let created =
+                self.sessions[1].run(&format!("CREATE INDEX s ON v USING sketch (value) WITH (bits = {bits})"));
+            assert!(created.is_ok() || !matches!(self.kind, Kind::Float32 | Kind::Float64), "{created:?}");
+        }
     }
 
     /// A value that the dtype holds exactly.
@@ -204,6 +228,7 @@ impl World {
                     self.literal(&query)
                 );
                 let found = self.found(&sql);
+                self.indexed += usize::from(version.is_none() && self.uses_index(&sql));
                 let expected = self.brute_force(rows, filter, metric, &query);
                 self.check(&sql, &found, k, metric, rows, &expected);
             }
@@ -274,6 +299,11 @@ impl World {
             assert_eq!(bits(&other), bits(&found), "seed {}: {sql}", self.seed);
         }
         found
+    }
+
+    fn uses_index(&self, sql: &str) -> bool {
+        let plan = self.run(&format!("EXPLAIN {sql}"));
+        plan.column(1).as_string::<i32>().iter().flatten().any(|plan| plan.contains("index=s"))
     }
 
     fn bits(&self) -> bool {
@@ -394,10 +424,11 @@ fn searches_are_those_of_a_brute_force_in_float64() {
     let from_environment = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
     let worlds = from_environment("HYPERSLAB_RUNS").unwrap_or(WORLDS);
     let first = from_environment("HYPERSLAB_SEED").unwrap_or(0);
-    let mut checks = 0;
+    let (mut checks, mut indexed) = (0, 0);
     for seed in first..first + worlds {
         let mut world = World::new(seed);
         world.append();
+        world.index();
         world.append();
         let earlier = (world.rows.clone(), version(&world));
         for _ in 0..3 {
@@ -408,9 +439,11 @@ fn searches_are_those_of_a_brute_force_in_float64() {
         world.search(&rows, None);
         world.search(&earlier.0, Some(earlier.1));
         checks += world.checks;
+        indexed += world.indexed;
     }
-    println!("{checks} searches agree with the brute force");
+    println!("{checks} searches agree with the brute force, {indexed} of them by an index");
     assert!(checks as u64 > worlds * 50);
+    assert!(indexed > 0 || worlds < TYPES.len() as u64);
 }
 
 fn version(world: &World) -> i64 {
