@@ -54,10 +54,12 @@ examples: bins
 bench:
 	$(CARGO) bench -p hyperslab-benches
 
-# The peers beside us, into docs/benchmarks.md. They are installed into benches/compare/.venv.
+# The peers beside us, into docs/benchmarks.md. They are installed into benches/compare/.venv. ARGS=--quick tries all of it
+# on little data and writes nothing.
 bench-compare: benches/compare/.venv/stamp
 	$(CARGO) build --release -p hyperslab-compare
-	benches/compare/.venv/bin/python benches/compare/compare.py $$($(CARGO) metadata --format-version 1 --no-deps --offline | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/hyperslab-compare
+	$(CARGO) bench --no-run -p hyperslab-benches --bench vectors
+	benches/compare/.venv/bin/python benches/compare/compare.py $$($(CARGO) metadata --format-version 1 --no-deps --offline | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/hyperslab-compare $(ARGS)
 
 benches/compare/.venv/stamp: benches/compare/requirements.txt benches/compare/setup.sh
 	sh benches/compare/setup.sh

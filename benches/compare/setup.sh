@@ -1,10 +1,13 @@
 #!/bin/sh
-# Makes benches/compare/.venv with the peers. Where the OpenBLAS inside numpack's wheel asks for a newer glibc than
-# there is, Debian's takes its place.
+# Makes benches/compare/.venv with the peers. One for which there is no wheel is left out, and its column stays empty.
+# Where the OpenBLAS inside numpack's wheel asks for a newer glibc than there is, Debian's takes its place.
 set -eu
 cd "$(dirname "$0")"
 python3 -m venv .venv
-.venv/bin/pip install --quiet --disable-pip-version-check --only-binary :all: -r requirements.txt
+pip() { .venv/bin/pip install --quiet --disable-pip-version-check --only-binary :all: "$@"; }
+pip -r requirements.txt || while read -r package; do
+  pip "$package" || echo "$package cannot be installed here: its column stays empty" >&2
+done <requirements.txt
 
 if ! .venv/bin/python -c 'import numpack' 2>/dev/null && command -v apt-get >/dev/null 2>&1; then
   libs=$(echo .venv/lib/python3*/site-packages)/numpack.libs

@@ -1,7 +1,8 @@
 """The peers' columns of the storage table of docs/benchmarks.md: one JSON object, milliseconds by system and operation.
 
-usage: peers.py ROWS COLS
+usage: store_peers.py ROWS COLS
 """
+
 import gc
 import json
 import os
