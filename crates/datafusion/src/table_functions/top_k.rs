@@ -28,8 +28,10 @@ pub(super) static TOP_K: TableFunction = TableFunction {
         signature: "top_k(array, query, k => 10, metric => 'cosine', field => 'value', filter => condition, \
                     queries => (SELECT row, value …), allow_nan => false)",
         summary: "The k rows nearest to a query vector: rank, row, score, then the array's fields. The query is a \
-                  vector, a parameter, or a subquery of one row; another array's name, or queries => (SELECT row, \
-                  value …), asks many at once: query_row comes first. Metrics: cosine, cosine_similarity, l2, \
+                  vector, a parameter, a subquery of one row, or a column of a table to its left in FROM, each of \
+                  whose rows is searched for: FROM q, LATERAL top_k('docs', q.value, 5) n. A list of vectors, another \
+                  array's name, or queries => (SELECT row, value …) asks many at once, too: query_row comes first. \
+                  Metrics: cosine, cosine_similarity, l2, \
                   l2sq, l1, dot, hamming, jaccard, jaccard_similarity, kl, js. The filter is applied before ranking, \
                   a WHERE around the function after it. A query with NaN or infinities is refused unless allow_nan.",
         example: "SELECT rank, row, round(score, 3) AS score FROM top_k('examples/data/packages.npy', \
