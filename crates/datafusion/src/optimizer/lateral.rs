@@ -14,6 +14,7 @@ use datafusion::optimizer::AnalyzerRule;
 use std::sync::Arc;
 
 use super::nearest;
+use crate::functions::DistanceFunction;
 use crate::search::{Outer, Search, search_of};
 
 /// The rule, for contexts that a store is registered on. [`Session`](crate::Session) calls [`join_searches`] itself,
@@ -58,16 +59,37 @@ pub(crate) fn join_searches(plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 /// Whether there is a search whose query is another table's column, or a NEAREST.
+///
+/// # Errors
+/// An order by the distance to another table's column, which no join can be made of.
 fn has_correlated_search(plan: &LogicalPlan) -> Result<bool> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
         found |= match node {
+            LogicalPlan::Sort(sort) => {
+                if let Some(key) = sort.expr.iter().find(|key| is_correlated_distance(&key.expr)) {
+                    return plan_err!(
+                        "ORDER BY {} in a subquery refers to another table: write FROM q, LATERAL top_k('docs', \
+                         q.value, k) n, or FROM q JOIN docs n NEAREST k BY DISTANCE …",
+                        key.expr
+                    );
+                }
+                false
+            }
             LogicalPlan::Join(join) => join.filter.as_ref().is_some_and(nearest::is_in),
             node => search_of(node).is_some_and(|s| !s.query.all_out_ref_exprs().is_empty()),
         };
         Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
     Ok(found)
+}
+
+fn is_correlated_distance(key: &Expr) -> bool {
+    let is_distance = |e: &Expr| match e {
+        Expr::ScalarFunction(call) => call.func.inner().downcast_ref::<DistanceFunction>().is_some(),
+        _ => false,
+    };
+    key.contains_outer() && key.exists(|e| Ok(is_distance(e))).unwrap_or(false)
 }
 
 /// A join with a lateral search.

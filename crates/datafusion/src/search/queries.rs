@@ -107,7 +107,7 @@ fn is_finite(vector: &[f64]) -> bool {
 pub(super) struct Queries {
     stream: SendableRecordBatchStream,
     output: Output,
-    batch: Option<RecordBatch>,
+    batch: Option<(RecordBatch, Vectors)>,
     next: usize,
     /// How many were given.
     given: i64,
@@ -145,7 +145,7 @@ impl Queries {
         let (mut batches, mut places) = (vec![], vec![]);
         while group.len < GROUP_ROWS && group.vectors.first().is_none_or(|v| group.vectors.len() < room(v.len())) {
             let Some((row, vector)) = self.next().await? else { break };
-            if let (true, Some(batch)) = (joined, &self.batch) {
+            if let (true, Some((batch, _))) = (joined, &self.batch) {
                 if batches.is_empty() || self.next == 1 {
                     batches.push(batch.clone());
                 }
@@ -171,7 +171,7 @@ impl Queries {
 
     async fn next(&mut self) -> Result<Option<(i64, Option<Vec<f64>>)>> {
         loop {
-            if let Some(batch) = self.batch.as_ref().filter(|b| self.next < b.num_rows()) {
+            if let Some((batch, vectors)) = self.batch.as_ref().filter(|(b, _)| self.next < b.num_rows()) {
                 let i = self.next;
                 self.next += 1;
                 let row = match self.output {
@@ -179,14 +179,12 @@ impl Queries {
                     Output::PerQuery => batch.column(0).as_primitive::<Int64Type>().value(i),
                     _ => 0,
                 };
-                let vectors = Vectors::try_new(batch.column(batch.num_columns() - 1))?;
                 let vector = if vectors.is_null(i) { None } else { Some(vectors.to_f64(i)?) };
                 return Ok(Some((row, vector)));
             }
-            match self.stream.next().await.transpose()? {
-                Some(batch) => (self.batch, self.next) = (Some(batch), 0),
-                None => return Ok(None),
-            }
+            let Some(batch) = self.stream.next().await.transpose()? else { return Ok(None) };
+            let vectors = Vectors::try_new(batch.column(batch.num_columns() - 1))?;
+            (self.batch, self.next) = (Some((batch, vectors)), 0);
         }
     }
 }

@@ -139,6 +139,10 @@ async fn a_context_with_a_registered_store_searches() {
         let expected = rows(&session, "SELECT row FROM top_k('t', [50, 8], 3, 'l2') ORDER BY rank").await;
         assert_eq!(integers(&frame.collect().await.unwrap(), 0), integers(&expected, 0), "{sql}");
     }
+    // Here the parser is not ours, and the word is needed.
+    let sql = "SELECT n.row FROM (SELECT [50.0, 8.0] AS vec) q, top_k('arrays.public.t', q.vec, 3, 'l2') n";
+    let error = context.sql(sql).await.unwrap_err().to_string();
+    assert!(error.contains("only the query of LATERAL top_k(…)"), "{error}");
 }
 
 /// A plan that ran, and its nodes of a name.
