@@ -1,5 +1,6 @@
 //! Searches for each row of another table are those of a brute force in float64: LATERAL, NEAREST and lists of vectors,
-//! over random arrays with ties, repeated rows, edits, NULL queries and NULL vectors, by any number of threads.
+//! over random arrays with ties, repeated rows, edits, NULL queries and NULL vectors, with and
+//! without an index, by any number of threads.
 //!
 //! The values are such that every sum is exact, so that scores and the order of ties are compared to the last bit.
 
@@ -67,6 +68,9 @@ impl World {
         let sessions = [1, 2, 7].map(|partitions| Sql::on(store.clone(), Some(partitions)));
         let run = |sql: &str| sessions[0].ok(sql);
         run(&format!("CREATE TABLE d (label BIGINT, v {}[{dim}])", ["FLOAT", "DOUBLE", "HALF"][random.below(3)]));
+        if seed % 2 == 1 {
+            run("CREATE INDEX s ON d USING sketch (v)");
+        }
         let mut rows = vec![];
         for _ in 0..3 {
             let new: Vec<Row> = (0..1 + random.below(300))
