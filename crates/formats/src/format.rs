@@ -7,10 +7,11 @@ use hyperslab_core::{ArraySink, ArraySource, Error, FieldSpec, Result};
 
 use crate::container::{Container, ContainerSink, OneArray, names};
 use crate::hdf5::{Hdf5File, Hdf5Sink};
+use crate::zarr::ZarrFolder;
 use crate::{NpySink, NpySource, SafetensorsFile, SafetensorsSink, WriteOptions};
 
 /// The extensions of the formats that [`open`](crate::open) knows, in lower case.
-pub const EXTENSIONS: &[&str] = &["npy", "h5", "hdf5", "safetensors"];
+pub const EXTENSIONS: &[&str] = &["npy", "h5", "hdf5", "zarr", "safetensors"];
 
 /// Every format, in the order of the table in this crate's documentation.
 pub const FORMATS: &[Format] = &[
@@ -25,6 +26,12 @@ pub const FORMATS: &[Format] = &[
         extensions: &["h5", "hdf5"],
         reader: Reader::Container(Hdf5File::open_boxed),
         writer: Writer::Container(Hdf5Sink::create_boxed),
+    },
+    Format {
+        name: "zarr",
+        extensions: &["zarr"],
+        reader: Reader::Container(ZarrFolder::open_boxed),
+        writer: Writer::None,
     },
     Format {
         name: "safetensors",
@@ -51,7 +58,6 @@ enum Reader {
 
 #[derive(Debug, Clone, Copy)]
 enum Writer {
-    #[expect(dead_code, reason = "every format is written so far")]
     None,
     Array(CreateArray),
     Container(fn(&Path, &WriteOptions) -> Result<Box<dyn ContainerSink>>),

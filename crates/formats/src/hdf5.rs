@@ -18,15 +18,13 @@
 //! Rows are the first axis; a dataset without axes has one row, and an empty one (h5py's `Empty`) none. Not read:
 //! virtual datasets and those in other files, references, soft and external links, szip, nbit and plugins' filters.
 
-mod chunks;
 mod encode;
-mod filters;
-mod grid;
-mod group;
+pub(crate) mod filters;
 mod heap;
 pub(crate) mod options;
 mod sink;
 mod source;
+mod stored;
 mod types;
 mod writer;
 
@@ -41,9 +39,9 @@ use hdf5_pure::{Dataset, FormatError, Group};
 use hyperslab_core::{ArraySource, Error, Result};
 
 use crate::container::{Container, Entry, STRUCT, missing_entry};
+use crate::group::GroupSource;
 use crate::map::MappedFile;
 
-pub use group::GroupSource;
 pub use sink::Hdf5Sink;
 pub use source::Hdf5Source;
 
@@ -130,7 +128,7 @@ impl Hdf5File {
             let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
             let source = Hdf5Source::open(&self.file, &self.library, &path, dataset)
                 .map_err(|e| here(e.with("dataset", &path)))?;
-            fields.push((name, source));
+            fields.push((name, Arc::new(source) as Arc<dyn ArraySource>));
         }
         GroupSource::new(fields).map_err(here)
     }

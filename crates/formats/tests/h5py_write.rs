@@ -177,7 +177,7 @@ fn attributes_and_containers(folder: &Path, cases: &mut String, seed: &mut u64) 
         assert!(table.take(i, &[2]).unwrap().array.to_data() == column.slice(2, 1).to_data(), "{i}");
     }
     assert_eq!(file.open("deep/in").unwrap().fields()[0].name(), "x");
-    assert!(file.open("deep").unwrap_err().to_string().contains("no dataset in the group"));
+    assert!(file.open("deep").unwrap_err().to_string().contains("no array in the group"));
 
     let mut sink = hdf5.create_container(&at("many.h5"), &WriteOptions::new()).unwrap();
     for i in 0..700 {

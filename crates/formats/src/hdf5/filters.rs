@@ -137,7 +137,7 @@ fn unlzf(from: &[u8], most: usize) -> Result<Vec<u8>> {
 }
 
 /// The bytes of each element together again; what is left over at the end stays there.
-fn unshuffle(from: &[u8], size: usize) -> Vec<u8> {
+pub(crate) fn unshuffle(from: &[u8], size: usize) -> Vec<u8> {
     let count = from.len() / size;
     let mut to = vec![0; from.len()];
     let (planes, rest) = from.split_at(count * size);
@@ -173,7 +173,7 @@ fn unshuffle_8(planes: &[u8], count: usize, to: &mut [[u8; 8]]) {
     }
 }
 
-fn shuffle(from: &[u8], size: usize) -> Vec<u8> {
+pub(crate) fn shuffle(from: &[u8], size: usize) -> Vec<u8> {
     let count = from.len() / size;
     let mut to = Vec::with_capacity(from.len());
     for i in 0..size {

@@ -7,9 +7,6 @@ use std::ops::Range;
 
 use hyperslab_core::{Error, Result};
 
-/// The most text that one read returns. Many rows may point at the same long text.
-const MAX_TEXT: usize = 1 << 30;
-
 /// The global heaps of a mapped file.
 #[derive(Debug)]
 pub(super) struct Heaps<'a> {
@@ -19,33 +16,6 @@ pub(super) struct Heaps<'a> {
     widths: (usize, usize),
     /// By address: where each object of a collection is in the file.
     collections: HashMap<u64, HashMap<u16, Range<usize>>>,
-}
-
-/// Texts one after the other, and where each ends: `ends` starts with a 0.
-#[derive(Debug)]
-pub(super) struct Texts {
-    pub(super) bytes: Vec<u8>,
-    pub(super) ends: Vec<i64>,
-}
-
-impl Texts {
-    pub(super) fn with_capacity(rows: usize) -> Self {
-        let mut ends = Vec::with_capacity(rows + 1);
-        ends.push(0);
-        Self { bytes: Vec::new(), ends }
-    }
-
-    pub(super) fn push(&mut self, text: &[u8]) -> Result<()> {
-        if text.len() > MAX_TEXT - self.bytes.len().min(MAX_TEXT) {
-            return Err(Error::unsupported(format!(
-                "{} rows have more than {MAX_TEXT} bytes of text; read fewer rows at once",
-                self.ends.len()
-            )));
-        }
-        self.bytes.extend_from_slice(text);
-        self.ends.push(self.bytes.len() as i64);
-        Ok(())
-    }
 }
 
 impl<'a> Heaps<'a> {

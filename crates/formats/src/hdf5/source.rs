@@ -10,14 +10,16 @@ use hdf5_pure::{ChunkIndex, Dataset, Layout};
 use hyperslab_core::arrow::Parts;
 use hyperslab_core::{ArraySource, Block, ByteOrder, Error, FieldSpec, Result, arrow};
 
-use super::chunks::{Chunks, Place};
 use super::filters::Filter;
-use super::grid::{Grid, Stored};
-use super::heap::{Heaps, Texts};
+use super::heap::Heaps;
+use super::stored::StoredChunks;
 use super::types::{Kind, Member, members};
 use super::{guarded, known_filter};
+use crate::chunks::Chunks;
+use crate::chunks::grid::Grid;
 use crate::map::MappedFile;
 use crate::npy::convert::swap_bytes;
+use crate::texts::Texts;
 
 /// The most bytes that one read may have.
 const MAX_READ: usize = i32::MAX as usize;
@@ -52,7 +54,7 @@ enum Storage {
     Contiguous(Bytes),
     /// In the header.
     Compact(Buffer),
-    Chunked(Chunks),
+    Chunked(Box<Chunks<StoredChunks>>),
     /// What only the library can read, window by window: other filters, and what nobody wrote.
     Library,
 }
@@ -144,12 +146,11 @@ impl Hdf5Source {
                     )
                     .because(e),
                     _ => e,
-                })?
-                    .into_iter()
-                    .map(|c| (c.offset, Stored { address: c.address, bytes: c.storage_size, mask: c.filter_mask }));
-                let grid = Grid::new(shape, &chunk_shape, self.element, stored)?;
-                let chunks = Chunks::new(grid, filters, self.rows, row_bytes, self.element);
-                Storage::Chunked(chunks.for_several_fields(self.members.len() > 1))
+                })?;
+                let grid = Arc::new(Grid::new(shape, &chunk_shape, self.element)?);
+                let (file, dataset) = (Arc::clone(&self.file), dataset.clone());
+                let chunks = StoredChunks::new(Arc::clone(&grid), filters, self.element, stored, file, dataset);
+                Storage::Chunked(Box::new(Chunks::new(grid, chunks, self.rows, self.members.len() > 1)))
             }
             Layout::Virtual => {
                 return Err(Error::unsupported(
@@ -221,7 +222,7 @@ impl Hdf5Source {
         let (records, copied) = match &self.storage {
             Storage::Contiguous(all) => (Buffer::from(all.slice(at..at + bytes)), 0),
             Storage::Compact(all) => (all.slice_with_length(at, bytes), 0),
-            Storage::Chunked(chunks) => chunks.read(self.place(), rows)?,
+            Storage::Chunked(chunks) => chunks.read(rows)?,
             Storage::Library => {
                 let found = guarded(|| self.dataset.read_raw_rows(rows.start as u64, count as u64))?;
                 if found.len() != bytes {
@@ -251,7 +252,7 @@ impl Hdf5Source {
             match &self.storage {
                 Storage::Contiguous(all) => copy(all, to.as_slice_mut()),
                 Storage::Compact(all) => copy(all, to.as_slice_mut()),
-                Storage::Chunked(chunks) => chunks.take(self.place(), &rows, to.as_slice_mut())?,
+                Storage::Chunked(chunks) => chunks.take(&rows, to.as_slice_mut())?,
                 Storage::Library => {
                     for (&row, to) in rows.iter().zip(to.as_slice_mut().chunks_exact_mut(row_bytes)) {
                         let found = guarded(|| self.dataset.read_raw_rows(row as u64, 1))?;
@@ -262,10 +263,6 @@ impl Hdf5Source {
             }
         }
         self.block(member, to.into(), rows.len(), bytes as u64)
-    }
-
-    fn place(&self) -> Place<'_> {
-        Place { file: &self.file, dataset: &self.dataset }
     }
 
     /// The array of one member of `rows` rows of elements.

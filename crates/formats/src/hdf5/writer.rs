@@ -8,8 +8,8 @@ use std::path::Path;
 
 use super::encode::{self, REFERENCE_BYTES, UNDEFINED, Written};
 use super::filters::{self, Filter};
-use super::grid::Grid;
 use super::options::Hdf5Options;
+use crate::chunks::grid::Grid;
 use crate::output::NewFile;
 
 /// What chunks hold unless they are told otherwise: what h5py's cache of chunks holds.
@@ -308,7 +308,7 @@ impl Chunked {
     /// The grid of one row of chunks.
     fn grid(chunk: &[usize], field: &FieldSpec, element: usize) -> Result<Grid> {
         let chunk: Vec<u64> = chunk.iter().map(|&n| n as u64).collect();
-        Grid::new(&field.shape(chunk.first().copied().unwrap_or(1)), &chunk, element, [])
+        Grid::new(&field.shape(chunk.first().copied().unwrap_or(1)), &chunk, element)
     }
 
     fn band_bytes(&self, row_bytes: usize) -> usize {

@@ -1,43 +1,42 @@
-//! A group's datasets as the fields of one array.
+//! The arrays of a group as the fields of one array.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use hyperslab_core::{ArraySource, Block, Error, FieldSpec, Result};
 
-use super::source::Hdf5Source;
-
-/// Datasets of as many rows, read side by side.
+/// Arrays of as many rows, read side by side: a group of arrays of an HDF5 file, of arrays of a Zarr folder.
 #[derive(Debug)]
 pub struct GroupSource {
     fields: Vec<FieldSpec>,
-    sources: Vec<Hdf5Source>,
+    sources: Vec<Arc<dyn ArraySource>>,
     rows: u64,
 }
 
 impl GroupSource {
-    /// Datasets with the names that their fields get.
-    pub(super) fn new(datasets: Vec<(String, Hdf5Source)>) -> Result<Self> {
-        let mut fields = Vec::with_capacity(datasets.len());
-        for (name, source) in &datasets {
+    /// Arrays with the names that their fields get.
+    pub(crate) fn new(arrays: Vec<(String, Arc<dyn ArraySource>)>) -> Result<Self> {
+        let mut fields = Vec::with_capacity(arrays.len());
+        for (name, source) in &arrays {
             let [field] = source.fields() else {
-                let why = "dataset {name:?} has several fields, and those of a group need one; open it alone";
+                let why = "array {name:?} has several fields, and those of a group need one; open it alone";
                 return Err(Error::unsupported(why.replace("{name:?}", &format!("{name:?}"))));
             };
             fields.push(field.renamed(name.as_str())?);
         }
-        let rows = datasets.first().map(|(_, source)| source.rows());
+        let rows = arrays.first().map(|(_, source)| source.rows());
         let rows =
-            rows.ok_or_else(|| Error::invalid("there is no dataset in the group; name one in a group below it"))?;
-        if let Some((name, other)) = datasets.iter().find(|(_, source)| source.rows() != rows) {
+            rows.ok_or_else(|| Error::invalid("there is no array in the group; name one in a group below it"))?;
+        if let Some((name, other)) = arrays.iter().find(|(_, source)| source.rows() != rows) {
             return Err(Error::invalid(format!(
-                "its datasets have different lengths, {rows} rows and {} of {name:?}; open one of them",
+                "its arrays have different lengths, {rows} rows and {} of {name:?}; open one of them",
                 other.rows()
             )));
         }
-        Ok(Self { fields, sources: datasets.into_iter().map(|(_, source)| source).collect(), rows })
+        Ok(Self { fields, sources: arrays.into_iter().map(|(_, source)| source).collect(), rows })
     }
 
-    fn source(&self, field: usize) -> Result<&Hdf5Source> {
+    fn source(&self, field: usize) -> Result<&Arc<dyn ArraySource>> {
         self.sources.get(field).ok_or_else(|| {
             Error::invalid(format!("there is no field number {field}; there are {}", self.sources.len()))
         })

@@ -4,36 +4,19 @@ use std::ops::Range;
 
 use hyperslab_core::{Error, Result};
 
-/// A stored chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stored {
-    pub(super) address: u64,
-    pub(super) bytes: u64,
-    /// The filters that were left out, a bit each.
-    pub(super) mask: u32,
-}
-
 /// A dataset cut into chunks of one shape, of which those at the end may reach beyond it.
 #[derive(Debug)]
-pub(super) struct Grid {
+pub(crate) struct Grid {
     shape: Vec<usize>,
     chunk: Vec<usize>,
     /// How many chunks there are along each axis after the first.
     across: Vec<usize>,
     element: usize,
-    /// Sorted by their number, which counts along the last axis first.
-    stored: Vec<(u64, Stored)>,
 }
 
 impl Grid {
-    /// A grid over at least one axis; `element` is in bytes. `stored` pairs a chunk with its first element's position.
-    /// What lies beyond the shape is left out.
-    pub(super) fn new(
-        shape: &[u64],
-        chunk: &[u64],
-        element: usize,
-        stored: impl IntoIterator<Item = (Vec<u64>, Stored)>,
-    ) -> Result<Self> {
+    /// A grid over at least one axis; `element` is in bytes.
+    pub(crate) fn new(shape: &[u64], chunk: &[u64], element: usize) -> Result<Self> {
         let too_large = || Error::unsupported("its shape or its chunks are too large for this machine");
         let sizes = |of: &[u64]| of.iter().map(|&n| usize::try_from(n).ok()).collect::<Option<Vec<_>>>();
         let (shape, chunk) = sizes(shape).zip(sizes(chunk)).ok_or_else(too_large)?;
@@ -44,63 +27,52 @@ impl Grid {
         bytes.filter(|&b| isize::try_from(b).is_ok()).ok_or_else(too_large)?;
         let counts: Vec<usize> = shape.iter().zip(&chunk).map(|(&n, &c)| n.div_ceil(c)).collect();
         counts.iter().try_fold(1_u64, |all, &n| all.checked_mul(n as u64)).ok_or_else(too_large)?;
-        let mut grid = Self { across: counts[1..].to_vec(), shape, chunk, element, stored: Vec::new() };
-        for (offset, stored) in stored {
-            let inside = offset.len() == counts.len() && offset.iter().zip(&grid.shape).all(|(&o, &n)| o < n as u64);
-            if inside {
-                let places = offset.iter().zip(&grid.chunk).zip(&counts);
-                let number = places.fold(0, |all, ((&o, &c), &n)| all * n as u64 + o / c as u64);
-                grid.stored.push((number, stored));
-            }
-        }
-        grid.stored.sort_unstable_by_key(|(number, _)| *number);
-        Ok(grid)
+        Ok(Self { across: counts[1..].to_vec(), shape, chunk, element })
+    }
+
+    /// The number of the chunk whose first element is at `offset`, counted along the last axis first; `None` beyond the
+    /// shape.
+    pub(crate) fn number(&self, offset: &[u64]) -> Option<u64> {
+        let inside = offset.len() == self.shape.len() && offset.iter().zip(&self.shape).all(|(&o, &n)| o < n as u64);
+        let across = std::iter::once(&1).chain(&self.across);
+        let places = offset.iter().zip(&self.chunk).zip(across);
+        inside.then(|| places.fold(0, |all, ((&o, &c), &n)| all * n as u64 + o / c as u64))
     }
 
     /// Rows of a chunk.
-    pub(super) fn chunk_rows(&self) -> usize {
+    pub(crate) fn chunk_rows(&self) -> usize {
         self.chunk[0]
     }
 
     /// Bytes of a row of the dataset.
-    pub(super) fn row_bytes(&self) -> usize {
+    pub(crate) fn row_bytes(&self) -> usize {
         self.shape[1..].iter().product::<usize>() * self.element
     }
 
     /// Bytes of an unfiltered chunk.
-    pub(super) fn chunk_bytes(&self) -> usize {
+    pub(crate) fn chunk_bytes(&self) -> usize {
         self.chunk.iter().product::<usize>() * self.element
     }
 
     /// Chunks that lie next to each other in the same rows.
-    pub(super) fn chunks_across(&self) -> usize {
+    pub(crate) fn chunks_across(&self) -> usize {
         self.across.iter().product()
     }
 
     /// Whether a chunk holds whole rows, so that its bytes are rows.
-    pub(super) fn has_whole_rows(&self) -> bool {
+    pub(crate) fn has_whole_rows(&self) -> bool {
         self.shape[1..] == self.chunk[1..]
     }
 
-    /// The chunks of the rows that start at `band * chunk_rows()`: how many-th across, and where it is if it is stored.
-    pub(super) fn band(&self, band: usize) -> impl ExactSizeIterator<Item = (usize, Option<Stored>)> + '_ {
-        let across = self.chunks_across();
-        (0..across).map(move |i| {
-            let number = band as u64 * across as u64 + i as u64;
-            let found = self.stored.binary_search_by_key(&number, |(n, _)| *n);
-            (i, found.ok().map(|at| self.stored[at].1))
-        })
-    }
-
     /// A row and the number of an element in it that belong to chunk `across` of a band.
-    pub(super) fn first_element(&self, band: usize, across: usize) -> (usize, usize) {
+    pub(crate) fn first_element(&self, band: usize, across: usize) -> (usize, usize) {
         let origin = self.origin(across);
         let element = origin.iter().zip(&self.shape[1..]).fold(0, |all, (&o, &n)| all * n + o);
         (band * self.chunk[0], element)
     }
 
     /// Where chunk `across` starts in a cell.
-    pub(super) fn origin(&self, across: usize) -> Vec<usize> {
+    pub(crate) fn origin(&self, across: usize) -> Vec<usize> {
         let mut rest = across;
         let mut origin: Vec<usize> = (0..self.across.len()).map(|_| 0).collect();
         for axis in (0..origin.len()).rev() {
@@ -111,19 +83,19 @@ impl Grid {
     }
 
     /// Copies a chunk's rows `rows` (counted in the chunk) to the rows in `to`, which starts with the first of them.
-    pub(super) fn place(&self, across: usize, rows: Range<usize>, chunk: &[u8], to: &mut [u8]) {
+    pub(crate) fn place(&self, across: usize, rows: Range<usize>, chunk: &[u8], to: &mut [u8]) {
         let pieces = self.pieces(across, rows);
         pieces.each(|from, at, bytes| to[at..at + bytes].copy_from_slice(&chunk[from..from + bytes]));
     }
 
     /// Copies from rows to a chunk's rows `rows`: the inverse of [`place`](Self::place).
-    pub(super) fn gather(&self, across: usize, rows: Range<usize>, from: &[u8], chunk: &mut [u8]) {
+    pub(crate) fn gather(&self, across: usize, rows: Range<usize>, from: &[u8], chunk: &mut [u8]) {
         let pieces = self.pieces(across, rows);
         pieces.each(|to, at, bytes| chunk[to..to + bytes].copy_from_slice(&from[at..at + bytes]));
     }
 
     /// Writes one element to all places of a chunk's rows.
-    pub(super) fn fill(&self, across: usize, rows: Range<usize>, element: &[u8], to: &mut [u8]) {
+    pub(crate) fn fill(&self, across: usize, rows: Range<usize>, element: &[u8], to: &mut [u8]) {
         let pieces = self.pieces(across, rows);
         pieces.each(|_, at, bytes| {
             to[at..at + bytes].chunks_exact_mut(element.len()).for_each(|t| t.copy_from_slice(element))
@@ -216,7 +188,7 @@ mod tests {
             (vec![7, 1, 3], vec![3, 2, 1]),
         ] {
             let element = 2;
-            let grid = Grid::new(&shape, &chunk, element, []).unwrap();
+            let grid = Grid::new(&shape, &chunk, element).unwrap();
             let row = shape[1..].iter().product::<u64>() as usize * element;
             let all: Vec<u8> = (0..shape[0] as usize * row).map(|i| (i % 251) as u8 + 1).collect();
             let mut read = vec![0; all.len()];
@@ -224,7 +196,7 @@ mod tests {
             for band in 0..bands {
                 let first = band * grid.chunk_rows();
                 let rows = grid.chunk_rows().min(shape[0] as usize - first);
-                for (across, _) in grid.band(band) {
+                for across in 0..grid.chunks_across() {
                     let mut bytes = vec![0; grid.chunk_bytes()];
                     grid.gather(across, 0..rows, &all[first * row..(first + rows) * row], &mut bytes);
                     // In two parts, as a window would.
@@ -241,7 +213,7 @@ mod tests {
             for band in 0..bands {
                 let first = band * grid.chunk_rows();
                 let rows = grid.chunk_rows().min(shape[0] as usize - first);
-                for (across, _) in grid.band(band) {
+                for across in 0..grid.chunks_across() {
                     grid.fill(across, 0..rows, &[7, 8], &mut filled[first * row..(first + rows) * row]);
                 }
             }
@@ -252,11 +224,11 @@ mod tests {
     #[test]
     fn impossible_grids_are_errors() {
         for (shape, chunk) in [(vec![5], vec![0]), (vec![5, 2], vec![5]), (vec![], vec![])] {
-            assert!(Grid::new(&shape, &chunk, 4, []).is_err());
+            assert!(Grid::new(&shape, &chunk, 4).is_err());
         }
         let huge = u64::MAX / 2;
-        assert!(Grid::new(&[huge, huge], &[1, 1], 4, []).is_err());
-        assert!(Grid::new(&[5, 5], &[huge, huge], 4, []).is_err());
-        assert!(Grid::new(&[5], &[huge], 4, []).is_err());
+        assert!(Grid::new(&[huge, huge], &[1, 1], 4).is_err());
+        assert!(Grid::new(&[5, 5], &[huge, huge], 4).is_err());
+        assert!(Grid::new(&[5], &[huge], 4).is_err());
     }
 }

@@ -1,0 +1,235 @@
+//! Zarr: folders of chunks with their metadata in JSON, versions 2 and 3, as zarr-python, xarray and TensorStore write
+//! them.
+//!
+//! | in the folder | here |
+//! |---|---|
+//! | bool, integers, floats (bfloat16 too), complex of either byte order, `numpy.datetime64`, `numpy.timedelta64` | the dtype of that name |
+//! | text of fixed or variable length, one in a row | utf8 |
+//! | text of fixed length, several in a row; raw bytes | bytes |
+//! | bytes of variable length | binary |
+//!
+//! Codecs: gzip, zlib, zstd, blosc (with blosclz, lz4, zlib or zstd in it), lz4, crc32c, shuffle, transpose (Fortran
+//! order), sharding. Rows are the first axis; an array without axes has one row. Not read: structured dtypes, object
+//! arrays of other things than text, other filters, `.zip` files, links within the folder.
+
+mod blosc;
+mod codecs;
+mod metadata;
+mod source;
+mod store;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hyperslab_core::{ArraySource, Error, Result};
+use serde_json::Value;
+
+use crate::container::{Container, Entry, missing_entry};
+use crate::group::GroupSource;
+use metadata::Metadata;
+use store::{Folder, MAX_METADATA};
+
+pub use source::ZarrSource;
+
+/// How deep groups are looked into, and how many folders.
+const MAX_DEPTH: usize = 32;
+const MAX_FOLDERS: usize = 1 << 20;
+/// The attribute of a group that is an array of several fields.
+const ARRAY_ATTRIBUTE: &str = "hyperslab";
+
+/// A Zarr folder: an array, or a group of arrays.
+///
+/// Its entries are its arrays, as `group/array`; the folder itself as an array is named as the folder without its
+/// extension. A group that Hyperslab wrote as one array of several fields is one entry. Any other group of arrays of as
+/// many rows can be opened as an array, too, by its name: `/` is the whole folder.
+#[derive(Debug)]
+pub struct ZarrFolder {
+    path: PathBuf,
+    folder: Folder,
+    entries: Vec<Entry>,
+    metadata: Vec<(String, String)>,
+    /// The path in the folder of each entry that is a group.
+    groups: Vec<String>,
+}
+
+/// What a folder is.
+enum Node {
+    Array(Box<Result<Metadata>>),
+    Group(Vec<(String, String)>),
+    Other,
+}
+
+impl ZarrFolder {
+    /// Lists what is in a folder.
+    ///
+    /// # Errors
+    /// `NotFound`; `Invalid` for what is no Zarr folder; `Io`.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let in_file = |e: Error| e.with("file", path.display());
+        let folder = Folder::open(path)?;
+        let mut this = Self { path: path.to_owned(), folder, entries: vec![], metadata: vec![], groups: vec![] };
+        this.list().map_err(in_file)?;
+        Ok(this)
+    }
+
+    pub(crate) fn open_boxed(path: &Path) -> Result<Arc<dyn Container>> {
+        Ok(Arc::new(Self::open(path)?))
+    }
+
+    fn list(&mut self) -> Result<()> {
+        let mut folders = vec![(String::new(), 0)];
+        let mut seen = 0;
+        while let Some((key, depth)) = folders.pop() {
+            seen += 1;
+            if seen > MAX_FOLDERS {
+                return Err(Error::unsupported(format!("there are more than {MAX_FOLDERS} groups and arrays")));
+            }
+            match self.node(&key)? {
+                Node::Array(metadata) => self.entries.push(entry(self.name(&key), *metadata)),
+                Node::Group(attributes) => {
+                    let is_array = attributes.iter().any(|(name, _)| name == ARRAY_ATTRIBUTE);
+                    if key.is_empty() {
+                        self.metadata = attributes;
+                    }
+                    if is_array {
+                        let source = self.group(&key)?;
+                        let fields = source.fields().to_vec();
+                        let row: u64 = fields.iter().map(|f| f.row_bytes() as u64).sum();
+                        let name = if key.is_empty() { "/".to_owned() } else { key.clone() };
+                        let (shape, bytes) = (vec![source.rows()], source.rows().saturating_mul(row));
+                        let dtype = crate::container::STRUCT.to_owned();
+                        self.entries.push(Entry { name, dtype, shape, bytes, fields });
+                        self.groups.push(key);
+                    } else if depth < MAX_DEPTH {
+                        let inner = self.folder.folders(&key)?;
+                        folders.extend(inner.into_iter().map(|name| (join(&key, &name), depth + 1)));
+                    }
+                }
+                Node::Other if key.is_empty() => {
+                    return Err(Error::invalid(
+                        "it is no Zarr folder: it has neither zarr.json nor .zarray or .zgroup; is the folder above it one?",
+                    ));
+                }
+                Node::Other => {}
+            }
+        }
+        self.entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(())
+    }
+
+    /// The name of the array at a key.
+    fn name(&self, key: &str) -> String {
+        match key {
+            "" => self.path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default(),
+            key => key.to_owned(),
+        }
+    }
+
+    fn json(&self, key: &str) -> Result<Option<Value>> {
+        let Some(bytes) = self.folder.read(key, MAX_METADATA)? else { return Ok(None) };
+        let parsed = serde_json::from_slice(&bytes);
+        parsed.map(Some).map_err(|e| Error::corrupt(format!("{key} is no JSON")).because(e))
+    }
+
+    fn node(&self, key: &str) -> Result<Node> {
+        if let Some(json) = self.json(&join(key, "zarr.json"))? {
+            return Ok(match json["node_type"].as_str() {
+                Some("array") => Node::Array(Box::new(Metadata::v3(&json))),
+                Some("group") => Node::Group(metadata::attributes(&json["attributes"])),
+                _ => return Err(Error::corrupt(format!("{} is neither an array nor a group", join(key, "zarr.json")))),
+            });
+        }
+        let attributes = || Ok::<_, Error>(self.json(&join(key, ".zattrs"))?.unwrap_or_default());
+        if let Some(json) = self.json(&join(key, ".zarray"))? {
+            return Ok(Node::Array(Box::new(Metadata::v2(&json, &attributes()?))));
+        }
+        match self.json(&join(key, ".zgroup"))? {
+            Some(_) => Ok(Node::Group(metadata::attributes(&attributes()?))),
+            None => Ok(Node::Other),
+        }
+    }
+
+    /// Opens an array by its name, with or without the first `/`.
+    ///
+    /// # Errors
+    /// `NotFound`, listing the arrays that are there; `Unsupported` for dtypes and codecs that are not read; `Corrupt`
+    /// for damaged metadata.
+    pub fn array(&self, name: &str) -> Result<ZarrSource> {
+        let key = name.trim_matches('/');
+        let at_root = key == self.name("") && self.entries.iter().any(|e| e.name == key);
+        let keys = if at_root { ["", key] } else { [key, key] };
+        for key in keys {
+            if let Ok(Node::Array(metadata)) = self.node(key) {
+                return self.source(key, *metadata);
+            }
+        }
+        Err(missing_entry(self, name))
+    }
+
+    fn source(&self, key: &str, metadata: Result<Metadata>) -> Result<ZarrSource> {
+        let name = self.name(key);
+        let prefix = if key.is_empty() { String::new() } else { format!("{key}/") };
+        let source = metadata.and_then(|m| ZarrSource::new(&self.folder, &self.path, &name, &prefix, m));
+        source.map_err(|e| e.with("array", &name).with("file", self.path.display()))
+    }
+
+    /// Opens the arrays of a group, which have as many rows, as the fields of one array.
+    ///
+    /// # Errors
+    /// `Invalid` for arrays of different lengths; as [`array`](Self::array).
+    pub fn group(&self, name: &str) -> Result<GroupSource> {
+        let key = name.trim_matches('/');
+        let mut fields: Vec<(String, Arc<dyn ArraySource>)> = Vec::new();
+        for name in self.folder.folders(key)? {
+            let inner = join(key, &name);
+            if let Node::Array(metadata) = self.node(&inner)? {
+                fields.push((name, Arc::new(self.source(&inner, *metadata)?)));
+            }
+        }
+        // Their order, which a folder does not keep.
+        if let Node::Group(attributes) = self.node(key)? {
+            let order = attributes.iter().find(|(name, _)| name == ARRAY_ATTRIBUTE);
+            let order: Option<Vec<String>> = order.and_then(|(_, names)| serde_json::from_str(names).ok());
+            let place = |name: &String| order.as_ref().and_then(|all| all.iter().position(|n| n == name));
+            fields.sort_by_key(|(name, _)| place(name).unwrap_or(usize::MAX));
+        }
+        GroupSource::new(fields).map_err(|e| e.with("group", format!("/{key}")).with("file", self.path.display()))
+    }
+}
+
+impl Container for ZarrFolder {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    fn metadata(&self) -> &[(String, String)] {
+        &self.metadata
+    }
+
+    fn open(&self, name: &str) -> Result<Arc<dyn ArraySource>> {
+        let key = name.trim_matches('/');
+        let is_group = match self.entries.iter().find(|e| e.name == key || e.name == name) {
+            Some(entry) => self.groups.iter().any(|g| *g == entry.name.trim_matches('/')),
+            None => matches!(self.node(key), Ok(Node::Group(_))),
+        };
+        if is_group { Ok(Arc::new(self.group(key)?)) } else { Ok(Arc::new(self.array(name)?)) }
+    }
+}
+
+fn join(key: &str, name: &str) -> String {
+    if key.is_empty() { name.to_owned() } else { format!("{key}/{name}") }
+}
+
+/// An array's entry, without fields where it cannot be read.
+fn entry(name: String, metadata: Result<Metadata>) -> Entry {
+    let known = metadata.and_then(|m| Ok((source::field(&m)?, m)));
+    match known {
+        Ok((field, metadata)) => Entry::new(name, field, metadata.shape),
+        Err(_) => Entry { name, dtype: "unknown".to_owned(), shape: Vec::new(), bytes: 0, fields: Vec::new() },
+    }
+}
