@@ -7,7 +7,7 @@ use hyperslab_core::{ArraySink, ArraySource, Error, FieldSpec, Result};
 
 use crate::container::{Container, ContainerSink, OneArray, names};
 use crate::hdf5::{Hdf5File, Hdf5Sink};
-use crate::zarr::ZarrFolder;
+use crate::zarr::{ZarrFolder, ZarrSink};
 use crate::{NpySink, NpySource, SafetensorsFile, SafetensorsSink, WriteOptions};
 
 /// The extensions of the formats that [`open`](crate::open) knows, in lower case.
@@ -31,7 +31,7 @@ pub const FORMATS: &[Format] = &[
         name: "zarr",
         extensions: &["zarr"],
         reader: Reader::Container(ZarrFolder::open_boxed),
-        writer: Writer::None,
+        writer: Writer::Container(ZarrSink::create_boxed),
     },
     Format {
         name: "safetensors",
@@ -58,6 +58,7 @@ enum Reader {
 
 #[derive(Debug, Clone, Copy)]
 enum Writer {
+    #[expect(dead_code, reason = "every format is written so far")]
     None,
     Array(CreateArray),
     Container(fn(&Path, &WriteOptions) -> Result<Box<dyn ContainerSink>>),

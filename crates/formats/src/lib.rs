@@ -4,7 +4,7 @@
 //! |---|---|---|---|---|---|
 //! | [NumPy's `.npy`](npy) 1.0, 2.0, 3.0 | `.npy` | every dtype, either byte order, C and Fortran order | little-endian C order, bool excepted | version 1.0, little-endian C order | one, named `value` |
 //! | [HDF5](hdf5) | `.h5`, `.hdf5` | numbers, bool, complex, text, compounds; contiguous and chunked; deflate, shuffle, fletcher32, lzf, scale-offset | contiguous little-endian, and chunks without filters | contiguous or chunked, deflate, shuffle, fletcher32; text of variable length | several arrays; one named `value`, the members of a compound, or the datasets of a group |
-//! | [Zarr](zarr) 2, 3 | `.zarr`, a folder | numbers, bool, complex, times, text; gzip, zlib, zstd, blosc, lz4, sharding, either order | | | several arrays; one named `value`, or the arrays of a group |
+//! | [Zarr](zarr) 2, 3 | `.zarr`, a folder | numbers, bool, complex, times, text; gzip, zlib, zstd, blosc, lz4, sharding, either order | | gzip, zlib (2), zstd, sharding (3); text of variable length | several arrays; one named `value`, or the arrays of a group |
 //! | [safetensors] | `.safetensors` | every dtype but F8, F6 and F4; metadata | all, bool and bf16 excepted | the same dtypes; metadata | tensors by name, each one field `value` |
 //!
 //! [`open`] and [`create`] choose the format by the path's extension; [`ConcatSource`] reads several files as one

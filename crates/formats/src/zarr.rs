@@ -15,8 +15,11 @@
 mod blosc;
 mod codecs;
 mod metadata;
+mod options;
+mod sink;
 mod source;
 mod store;
+mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +32,7 @@ use crate::group::GroupSource;
 use metadata::Metadata;
 use store::{Folder, MAX_METADATA};
 
+pub use sink::ZarrSink;
 pub use source::ZarrSource;
 
 /// How deep groups are looked into, and how many folders.

@@ -69,7 +69,6 @@ impl Codec {
         })
     }
 
-    #[allow(dead_code)]
     fn apply(self, bytes: Cow<'_, [u8]>) -> Result<Cow<'_, [u8]>> {
         let failed = |e| Error::io("compressing", "a chunk", e);
         Ok(match self {
@@ -115,7 +114,6 @@ pub(super) fn undo<'a>(codecs: &[Codec], stored: Cow<'a, [u8]>, most: usize) -> 
 }
 
 /// Applies codecs.
-#[allow(dead_code)]
 pub(super) fn apply<'a>(codecs: &[Codec], bytes: Cow<'a, [u8]>) -> Result<Cow<'a, [u8]>> {
     codecs.iter().try_fold(bytes, |bytes, codec| match bytes {
         Cow::Borrowed(b) => codec.apply(Cow::Borrowed(b)),
