@@ -33,7 +33,7 @@ fn main() {
     println!("| group | case | ms | against | ratio |\n|---|---|---|---|---|");
     for (rows, dim) in [(1_000_000, 128), (200_000, 768)] {
         let group = format!("{rows} x {dim}");
-        let parts = ["single", "filter", "batch"];
+        let parts = ["single", "filter", "batch", "sketch"];
         if parts.iter().any(|part| format!("{group} {part}").contains(&filter) || part.contains(&filter)) {
             let store = vectors(&folder.path().join(format!("{dim}.slab")), rows, dim);
             Searches { group, runtime: &runtime, session: session(&store), view: view(&store), rows, dim }.run(&filter);
@@ -101,6 +101,7 @@ impl Searches<'_> {
         self.single(filter);
         self.filtered(filter);
         self.batch(filter);
+        self.sketched(filter);
     }
 
     fn sql(&self, name: &str, sql: &str, parameters: Vec<ScalarValue>, rows: usize) -> Case<'_> {
@@ -109,6 +110,10 @@ impl Searches<'_> {
     }
 
     fn single(&self, filter: &str) {
+        self.singles(&format!("{} single", self.group), filter);
+    }
+
+    fn singles(&self, group: &str, filter: &str) {
         let query = || vec![parameter(&noise(self.dim))];
         let mut cases: Vec<Case<'_>> = vec![(
             "summing the map, 2 threads".into(),
@@ -126,7 +131,17 @@ impl Searches<'_> {
             let sql = format!("SELECT row FROM vectors ORDER BY {distance}(value, $1) {direction} LIMIT 10");
             cases.push(self.sql(&format!("ORDER BY {distance}"), &sql, query(), 10));
         }
-        compare(&format!("{} single", self.group), filter, cases);
+        compare(group, filter, cases);
+    }
+
+    /// The same with an index of 8 bits, which is made here and stays.
+    fn sketched(&self, filter: &str) {
+        let group = format!("{} sketch", self.group);
+        if !group.contains(filter) {
+            return;
+        }
+        run(self.runtime, &self.session, "CREATE INDEX s ON vectors USING sketch (value)", &[], 1);
+        self.singles(&group, filter);
     }
 
     fn filtered(&self, filter: &str) {

@@ -67,3 +67,15 @@ fn nor_does_one_that_was_cut() {
         falls_back(folder.path(), &file, &exact);
     }
 }
+
+#[test]
+fn nor_does_one_of_which_a_byte_changed() {
+    for (column, at) in [("codes", 7000), ("params", 9000)] {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, exact) = indexed(folder.path(), column);
+        let mut bytes = std::fs::read(&file).unwrap();
+        bytes[at] ^= 0x40;
+        std::fs::write(&file, &bytes).unwrap();
+        falls_back(folder.path(), &file, &exact);
+    }
+}

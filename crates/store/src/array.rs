@@ -236,6 +236,11 @@ impl Array {
         mapped.map_err(|e| e.with("array", self.name()))
     }
 
+    /// Compares a shard with its checksum, unless that was done.
+    pub(crate) fn compare(&self, shard: &Shard) -> Result<()> {
+        self.store.compare(shard, &shard.path(self.state.id))
+    }
+
     /// Verifies the shard that a range belongs to.
     fn verify(&self, range: &FileRange) -> Result<()> {
         let shards = self.state.segments().iter().flat_map(|s| s.shards.iter().flatten());

@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use hyperslab_core::{Error, FieldSpec, Result};
 
 use crate::action::IndexRecord;
+use crate::shard::Kind;
 use crate::state::ArrayState;
 use crate::{Array, Store};
 
@@ -131,6 +132,25 @@ impl Store {
 }
 
 impl Array {
+    /// Compares files of an index with their checksums, those that were not compared before: values that are not what was
+    /// written would make a program that trusts them answer wrongly, and nobody see it. The files are taken in `parts`
+    /// shares, for as many threads; this is the one with the number `part`.
+    ///
+    /// # Errors
+    /// `NotFound`; `Corrupt` or `Io`, naming the file.
+    pub fn verify_index(&self, index: &str, part: usize, parts: usize) -> Result<()> {
+        let state = self.state();
+        let (_, at) = state.index(index).ok_or_else(|| Error::not_found(format!("there is no index {index:?}")))?;
+        let segments = state.segments().iter().flat_map(|s| s.shards.get(at.clone()).into_iter().flatten().flatten());
+        let patches = at.clone().flat_map(|at| state.patches(at)).flat_map(|p| p.rows.shards.iter().flatten());
+        // Frames of compressed ones are compared whenever they are read.
+        let raw = segments.chain(patches).filter(|shard| shard.kind == Kind::Raw);
+        for shard in raw.skip(part).step_by(parts.max(1)) {
+            self.compare(shard).map_err(|e| e.with("array", self.name()))?;
+        }
+        Ok(())
+    }
+
     /// Its indexes.
     ///
     /// # Errors

@@ -181,6 +181,7 @@ pub(super) async fn search(
         let task = Task {
             index: Arc::clone(&index),
             query: Arc::clone(&sketch),
+            share: (partition, scan.splits().len() + 1),
             ranges: scan.partition_rows(partition).ranges().to_vec(),
             candidates: all.fork(),
             most,
@@ -209,6 +210,8 @@ pub(super) async fn search(
 struct Task {
     index: Arc<Sketched>,
     query: Arc<SketchQuery>,
+    /// Which of how many shares of the files are compared with their checksums here, once.
+    share: (usize, usize),
     ranges: Vec<Range<u64>>,
     candidates: Candidates,
     /// More candidates are not worth it.
@@ -221,6 +224,10 @@ struct Task {
 
 impl Task {
     async fn run(mut self) -> Result<(Candidates, MemoryReservation)> {
+        let (part, parts) = self.share;
+        if let Err(error) = self.index.array.verify_index(&self.index.name, part, parts) {
+            self.abandon(&error);
+        }
         let chunk = (CHUNK_BYTES / self.index.spec.code_bytes()).max(1) as u64;
         for range in std::mem::take(&mut self.ranges) {
             let mut next = range.start;
@@ -250,14 +257,19 @@ impl Task {
         let scanned =
             read().and_then(|(codes, params)| self.query.scan(&codes, &params, rows.start, &mut self.candidates));
         if let Err(error) = scanned {
-            if !self.abandoned.swap(true, Relaxed) {
-                index.warn(&error);
-            }
+            self.abandon(&error);
         } else if self.candidates.len() as u64 > 2 * self.most {
             self.abandoned.store(true, Relaxed);
         }
         self.reservation.try_resize(self.candidates.memory_size())?;
         Ok(end)
+    }
+
+    /// All rows are to be ranked instead, since the index cannot be read.
+    fn abandon(&self, error: &hyperslab_core::Error) {
+        if !self.abandoned.swap(true, Relaxed) {
+            self.index.warn(error);
+        }
     }
 }
 
