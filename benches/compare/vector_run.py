@@ -55,6 +55,8 @@ class Program:
 class Hyperslab(Program):
     """Our side: statements through a session, on the arrays docs (and sketched, the same with an index) and queries."""
 
+    built = None  # the milliseconds that the sketch index took
+
     def __init__(self, folder, threads):
         bench = ["bench", "--quiet", "-p", "hyperslab-benches", "--bench", "vectors", "--"]
         super().__init__([os.environ.get("CARGO", "cargo"), *bench, str(folder / "store"), str(threads)])
@@ -77,6 +79,7 @@ class Hyperslab(Program):
         index = self.sql("CREATE INDEX s ON sketched USING sketch (value) WITH (bits = 8)")
         if "error" in index:
             return operations, [f"no sketch index: {index['error'].splitlines()[0]}"]
+        self.built = index["ms"]
         sketched = {f"sketch: {name}": request for name, request in statements("sketched", query, False).items()}
         return {**operations, **sketched}, []
 
@@ -177,6 +180,7 @@ def compare(threads, data, queries):
         # Those of one operation one after the other, and what they are held against with them.
         cases.sort(key=lambda case: KINDS.index(case[1].split()[0]))
         ms, wrong = measure(cases, vector_data.truth(data, queries), data, queries)
+        ms["hyperslab"]["building the sketch"] = programs[0].built
         ms["processor"] = {"gflops": max(programs[0].ask('{"peak": true}').get("gflops", 0) for _ in range(3))}
         return ms, notes, wrong
     finally:

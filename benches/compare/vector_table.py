@@ -98,7 +98,7 @@ def beside(ms):
 
 
 def rates(ms, shape):
-    """The arithmetic of a batch, beside what the processor could do."""
+    """The arithmetic of a batch, beside what the processor could do, and the time that an index took."""
     timed = [
         ("hyperslab, all of it", "hyperslab", "batch l2"),
         ("NumPy's `X @ Q.T`", "numpy", "batch product"),
@@ -110,7 +110,9 @@ def rates(ms, shape):
     rates = [f"{name} {operations / time / 1e6:.0f}" for name, time in found if time]
     if peak := ms["processor"]["gflops"]:
         rates.append(f"the processor, in registers, {peak:.0f}")
-    return "GFLOP/s of a batch: " + "; ".join(rates) + "."
+    yield "GFLOP/s of a batch: " + "; ".join(rates) + "."
+    if built := ms["hyperslab"]["building the sketch"]:
+        yield f"The sketch took {built / 1e3:.1f} s to build."
 
 
 def data_sets(sizes):
@@ -139,7 +141,7 @@ def section(sizes, threads, word=""):
         results[name] = ms
         notes |= dict.fromkeys(f"- {note}." for note in said)
         tables += ["", f"### {name[0].upper()}{name[1:]}", "", "Milliseconds per query.", "", *beside(ms), ""]
-        tables += [rates(ms, data.shape), *(f"- *Wrong*: {line}." for line in wrong)]
+        tables += [*rates(ms, data.shape), *(f"- *Wrong*: {line}." for line in wrong)]
         right = "Every answer but for what is named above" if wrong else right
     return [
         *HEAD.format(k=K, threads=threads, turns=ROUNDS - 1).splitlines(),
