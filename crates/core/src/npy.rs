@@ -12,6 +12,8 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 const MAX_DICT_BYTES: usize = 65536;
 /// The longest dictionary that `numpy.load` evaluates without being told that the file is trusted.
 const NUMPY_MAX_DICT_BYTES: usize = 10_000;
+/// How deep structured dtypes are in each other.
+const MAX_DEPTH: usize = 16;
 /// NumPy's limit on axes.
 const MAX_AXES: usize = 64;
 /// The digits that the first axis can grow to in place, as in NumPy's writer.
@@ -51,46 +53,12 @@ impl NpyHeader {
     /// `Corrupt` when this is no `.npy` header (magic, version, length beyond the bytes, dictionary, negative or
     /// overflowing shape); `Unsupported` for an object or structured dtype.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let Some(rest) = bytes.strip_prefix(MAGIC) else {
-            return Err(Error::corrupt("this is no .npy file: it does not start with NumPy's magic bytes"));
+        let NpyRawHeader { descr, fortran_order, shape, data_offset } = NpyRawHeader::parse(bytes)?;
+        let Descr::Simple(descr) = descr else {
+            return Err(Error::unsupported("the .npy has a structured dtype; save its fields as one .npy file each"));
         };
-        let cut = || Error::corrupt("the .npy header is cut short; the file is an incomplete copy");
-        let (&[major, minor], rest) = rest.split_first_chunk::<2>().ok_or_else(cut)?;
-        let (length, rest) = match (major, minor) {
-            (1, 0) => {
-                let (length, rest) = rest.split_first_chunk::<2>().ok_or_else(cut)?;
-                (usize::from(u16::from_le_bytes(*length)), rest)
-            }
-            (2 | 3, 0) => {
-                let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
-                (usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX), rest)
-            }
-            _ => {
-                return Err(Error::corrupt(format!(
-                    "version {major}.{minor} of the .npy format is not known; known are 1.0, 2.0 and 3.0"
-                )));
-            }
-        };
-        if length > MAX_DICT_BYTES {
-            return Err(Error::corrupt(format!(
-                "the .npy header claims to be {length} bytes long; the longest that is read is {MAX_DICT_BYTES}"
-            )));
-        }
-        let Some(dict) = rest.get(..length) else {
-            return Err(Error::corrupt(format!(
-                "the .npy header claims to be {length} bytes long and {} are there; the file is an incomplete copy",
-                rest.len()
-            )));
-        };
-        let text = if major == 3 {
-            let text = std::str::from_utf8(dict);
-            text.map_err(|e| Error::corrupt("the .npy header is not UTF-8").because(e))?.to_owned()
-        } else {
-            dict.iter().map(|&b| char::from(b)).collect() // Latin-1
-        };
-        let (dtype, byte_order, fortran_order, shape) = Dict::new(&text).parse()?;
-        let header =
-            Self { dtype, byte_order, fortran_order, shape, data_offset: (bytes.len() - rest.len() + length) as u64 };
+        let (dtype, byte_order) = DType::from_npy_descr(&descr)?;
+        let header = Self { dtype, byte_order, fortran_order, shape, data_offset };
         let end = header.data_bytes()?.checked_add(header.data_offset);
         end.filter(|&e| i64::try_from(e).is_ok()).ok_or_else(|| header.too_large())?;
         Ok(header)
@@ -131,13 +99,94 @@ impl NpyHeader {
     }
 }
 
+/// A dtype as a header has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Descr {
+    /// One element: `<f4`.
+    Simple(String),
+    /// A structured dtype.
+    Fields(Vec<DescrField>),
+}
+
+/// A field of a structured dtype. One without a name is padding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DescrField {
+    /// Its name, without a title.
+    pub name: String,
+    /// Its dtype.
+    pub descr: Descr,
+    /// The axes of a subarray, of its dtype each.
+    pub shape: Vec<u64>,
+}
+
+/// What a `.npy` header says, of any dtype but object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NpyRawHeader {
+    /// The dtype as it stands there.
+    pub descr: Descr,
+    /// Whether the data is in Fortran (column-major) order.
+    pub fortran_order: bool,
+    /// The shape, every axis included; empty for a 0-d array. That it fits into a file is not checked.
+    pub shape: Vec<u64>,
+    /// Where the data starts, in bytes from the file's start.
+    pub data_offset: u64,
+}
+
+impl NpyRawHeader {
+    /// Parses the header at the start of `bytes`, as [`NpyHeader::parse`] does.
+    ///
+    /// # Errors
+    /// `Corrupt` when this is no `.npy` header; `Unsupported` for an object dtype.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let Some(rest) = bytes.strip_prefix(MAGIC) else {
+            return Err(Error::corrupt("this is no .npy file: it does not start with NumPy's magic bytes"));
+        };
+        let cut = || Error::corrupt("the .npy header is cut short; the file is an incomplete copy");
+        let (&[major, minor], rest) = rest.split_first_chunk::<2>().ok_or_else(cut)?;
+        let (length, rest) = match (major, minor) {
+            (1, 0) => {
+                let (length, rest) = rest.split_first_chunk::<2>().ok_or_else(cut)?;
+                (usize::from(u16::from_le_bytes(*length)), rest)
+            }
+            (2 | 3, 0) => {
+                let (length, rest) = rest.split_first_chunk::<4>().ok_or_else(cut)?;
+                (usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX), rest)
+            }
+            _ => {
+                return Err(Error::corrupt(format!(
+                    "version {major}.{minor} of the .npy format is not known; known are 1.0, 2.0 and 3.0"
+                )));
+            }
+        };
+        if length > MAX_DICT_BYTES {
+            return Err(Error::corrupt(format!(
+                "the .npy header claims to be {length} bytes long; the longest that is read is {MAX_DICT_BYTES}"
+            )));
+        }
+        let Some(dict) = rest.get(..length) else {
+            return Err(Error::corrupt(format!(
+                "the .npy header claims to be {length} bytes long and {} are there; the file is an incomplete copy",
+                rest.len()
+            )));
+        };
+        let text = if major == 3 {
+            let text = std::str::from_utf8(dict);
+            text.map_err(|e| Error::corrupt("the .npy header is not UTF-8").because(e))?.to_owned()
+        } else {
+            dict.iter().map(|&b| char::from(b)).collect() // Latin-1
+        };
+        let (descr, fortran_order, shape) = Dict::new(&text).parse()?;
+        Ok(Self { descr, fortran_order, shape, data_offset: (bytes.len() - rest.len() + length) as u64 })
+    }
+}
+
 /// A cursor over the text of the dictionary.
 struct Dict<'a> {
     text: &'a str,
     rest: &'a str,
 }
 
-type Parts = (DType, ByteOrder, bool, Vec<u64>);
+type Parts = (Descr, bool, Vec<u64>);
 
 impl<'a> Dict<'a> {
     fn new(text: &'a str) -> Self {
@@ -152,7 +201,7 @@ impl<'a> Dict<'a> {
             self.expect(':')?;
             // As in a Python dictionary, the last of several equal keys counts.
             match key {
-                "descr" => descr = Some(self.descr()?),
+                "descr" => descr = Some(self.descr(0)?),
                 "fortran_order" => fortran_order = Some(self.boolean()?),
                 "shape" => shape = Some(self.shape()?),
                 _ => return Err(self.bad(&format!("unknown key {key:?}"))),
@@ -166,9 +215,9 @@ impl<'a> Dict<'a> {
             return Err(self.bad("text after the dictionary"));
         }
         let missing = |key| Error::corrupt(format!("the .npy header has no key {key:?}"));
-        let (dtype, order) = descr.ok_or_else(|| missing("descr"))?;
+        let descr = descr.ok_or_else(|| missing("descr"))?;
         let fortran_order = fortran_order.ok_or_else(|| missing("fortran_order"))?;
-        Ok((dtype, order, fortran_order, shape.ok_or_else(|| missing("shape"))?))
+        Ok((descr, fortran_order, shape.ok_or_else(|| missing("shape"))?))
     }
 
     fn bad(&self, what: &str) -> Error {
@@ -202,9 +251,25 @@ impl<'a> Dict<'a> {
         Ok(text)
     }
 
-    fn descr(&mut self) -> Result<(DType, ByteOrder)> {
-        if self.space().starts_with(['[', '(', '{']) {
-            return Err(Error::unsupported("the .npy has a structured dtype; save its fields as one .npy file each"));
+    fn descr(&mut self, depth: usize) -> Result<Descr> {
+        if depth > MAX_DEPTH {
+            return Err(self.bad("a structured dtype in too many others"));
+        }
+        if self.eat('[') {
+            let mut fields = Vec::new();
+            while !self.eat(']') {
+                fields.push(self.descr_field(depth)?);
+                if !self.eat(',') {
+                    self.expect(']')?;
+                    break;
+                }
+            }
+            return Ok(Descr::Fields(fields));
+        }
+        if self.space().starts_with(['(', '{']) {
+            return Err(Error::unsupported(
+                "the .npy has a structured dtype that is not understood; save its fields one by one",
+            ));
         }
         let descr = self.string()?;
         let kind = descr.trim_start_matches(['<', '>', '=', '|']);
@@ -213,7 +278,30 @@ impl<'a> Dict<'a> {
                 "the .npy has dtype object: it holds pickled Python objects, which are never loaded; save it again with a numeric dtype",
             ));
         }
-        DType::from_npy_descr(descr)
+        Ok(Descr::Simple(descr.to_owned()))
+    }
+
+    /// `('name', descr)`, `('name', descr, shape)`; the name may be `('title', 'name')`.
+    fn descr_field(&mut self, depth: usize) -> Result<DescrField> {
+        self.expect('(')?;
+        let name = if self.eat('(') {
+            self.string()?;
+            self.expect(',')?;
+            let name = self.string()?;
+            self.expect(')')?;
+            name
+        } else {
+            self.string()?
+        };
+        self.expect(',')?;
+        let descr = self.descr(depth + 1)?;
+        let mut shape = Vec::new();
+        if self.eat(',') && !self.space().starts_with(')') {
+            shape = if self.space().starts_with('(') { self.shape()? } else { vec![self.length()?] };
+            self.eat(',');
+        }
+        self.expect(')')?;
+        Ok(DescrField { name: name.to_owned(), descr, shape })
     }
 
     fn boolean(&mut self) -> Result<bool> {
@@ -271,7 +359,16 @@ impl<'a> Dict<'a> {
 /// # Errors
 /// `Invalid` when the header would not fit in NumPy's limit of 10,000 bytes.
 pub fn write_header(dtype: DType, shape: &[u64], align: usize) -> Result<Vec<u8>> {
-    let mut dict = format!("{{'descr': '{}', 'fortran_order': False, 'shape': (", dtype.npy_descr());
+    write_header_of(&format!("'{}'", dtype.npy_descr()), shape, align)
+}
+
+/// As [`write_header`], of a dtype given as Python has it: `'<f4'` with its quotes, or the list of a structured dtype.
+/// One that is not ASCII makes it version 3.0.
+///
+/// # Errors
+/// As [`write_header`].
+pub fn write_header_of(descr: &str, shape: &[u64], align: usize) -> Result<Vec<u8>> {
+    let mut dict = format!("{{'descr': {descr}, 'fortran_order': False, 'shape': (");
     for (i, n) in shape.iter().enumerate() {
         dict.push_str(if i == 0 { "" } else { " " });
         dict.push_str(&format!("{n},"));
@@ -283,9 +380,10 @@ pub fn write_header(dtype: DType, shape: &[u64], align: usize) -> Result<Vec<u8>
     if let Some(n) = shape.first() {
         dict.extend(std::iter::repeat_n(' ', GROWTH_DIGITS.saturating_sub(n.to_string().len())));
     }
-    let total = (PREAMBLE_BYTES + dict.len() + 1).checked_next_multiple_of(align);
-    let fits = total.filter(|&t| t - PREAMBLE_BYTES <= NUMPY_MAX_DICT_BYTES);
-    let length = fits.and_then(|t| u16::try_from(t - PREAMBLE_BYTES).ok());
+    let (version, preamble) = if dict.is_ascii() { (1, PREAMBLE_BYTES) } else { (3, PREAMBLE_BYTES + 2) };
+    let total = (preamble + dict.len() + 1).checked_next_multiple_of(align);
+    let fits = total.filter(|&t| t - preamble <= NUMPY_MAX_DICT_BYTES);
+    let length = fits.and_then(|t| u16::try_from(t - preamble).ok());
     let (Some(total), Some(length)) = (fits, length) else {
         return Err(Error::invalid(format!(
             "a .npy header of shape {shape:?} at a multiple of {align} bytes would not fit in NumPy's limit of {NUMPY_MAX_DICT_BYTES} bytes"
@@ -293,8 +391,8 @@ pub fn write_header(dtype: DType, shape: &[u64], align: usize) -> Result<Vec<u8>
     };
     let mut header = Vec::with_capacity(total);
     header.extend_from_slice(MAGIC);
-    header.extend_from_slice(&[1, 0]);
-    header.extend_from_slice(&length.to_le_bytes());
+    header.extend_from_slice(&[version, 0]);
+    header.extend_from_slice(&u32::from(length).to_le_bytes()[..preamble - MAGIC.len() - 2]);
     header.extend_from_slice(dict.as_bytes());
     header.resize(total - 1, b' ');
     header.push(b'\n');

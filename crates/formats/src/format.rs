@@ -8,10 +8,10 @@ use hyperslab_core::{ArraySink, ArraySource, Error, FieldSpec, Result};
 use crate::container::{Container, ContainerSink, OneArray, names};
 use crate::hdf5::{Hdf5File, Hdf5Sink};
 use crate::zarr::{ZarrFolder, ZarrSink};
-use crate::{NpySink, NpySource, SafetensorsFile, SafetensorsSink, WriteOptions};
+use crate::{NpySink, NpySource, NpzFile, NpzSink, SafetensorsFile, SafetensorsSink, WriteOptions};
 
 /// The extensions of the formats that [`open`](crate::open) knows, in lower case.
-pub const EXTENSIONS: &[&str] = &["npy", "h5", "hdf5", "zarr", "safetensors"];
+pub const EXTENSIONS: &[&str] = &["npy", "npz", "h5", "hdf5", "zarr", "safetensors"];
 
 /// Every format, in the order of the table in this crate's documentation.
 pub const FORMATS: &[Format] = &[
@@ -20,6 +20,12 @@ pub const FORMATS: &[Format] = &[
         extensions: &["npy"],
         reader: Reader::Array(|path| Ok(Arc::new(NpySource::open(path)?))),
         writer: Writer::Array(NpySink::create_boxed),
+    },
+    Format {
+        name: "npz",
+        extensions: &["npz"],
+        reader: Reader::Container(|path| Ok(Arc::new(NpzFile::open(path)?))),
+        writer: Writer::Container(|path, options| Ok(Box::new(NpzSink::create(path, options)?))),
     },
     Format {
         name: "hdf5",

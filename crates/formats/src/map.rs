@@ -33,8 +33,12 @@ impl MappedFile {
         if !std::fs::metadata(path).map_err(not_opened)?.is_file() {
             return Err(Error::invalid(format!("{} is not a regular file", path.display())));
         }
-        let file = File::open(path).map_err(not_opened)?;
-        let metadata = file.metadata().map_err(not_opened)?;
+        Self::of(File::open(path).map_err(not_opened)?, path)
+    }
+
+    /// Maps an open file, which errors call `path`.
+    pub(crate) fn of(file: File, path: &Path) -> Result<Self> {
+        let metadata = file.metadata().map_err(|e| Error::io("opening", path.display(), e))?;
         // An empty file cannot be mapped everywhere.
         let bytes = if metadata.len() == 0 {
             Bytes::new()

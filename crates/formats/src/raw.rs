@@ -14,7 +14,6 @@ use crate::npy::datetime::{self, Scale};
 
 /// How the values of a field lie in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(dead_code, reason = "for dtypes of NumPy that are not ours")]
 pub(crate) enum Encoding {
     /// As in memory, but for the byte order.
     Plain(ByteOrder),

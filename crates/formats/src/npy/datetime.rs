@@ -5,7 +5,6 @@ const NAT: i64 = i64::MIN;
 
 /// How counts become counts of our unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(dead_code, reason = "for dtypes of NumPy that are not ours")]
 pub(crate) enum Scale {
     /// So many of our unit each.
     Times(i64),

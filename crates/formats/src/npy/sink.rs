@@ -4,24 +4,21 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
 use arrow_array::RecordBatch;
-use hyperslab_core::npy::write_header;
-use hyperslab_core::{ArraySink, DType, Error, FieldSpec, Result, SinkSummary, arrow};
+use hyperslab_core::{ArraySink, Error, FieldSpec, Result, SinkSummary};
 
+use super::encode::Encoder;
 use crate::WriteOptions;
-use crate::container::refuse_variable;
 use crate::output::NewFile;
 
-const ALIGN: usize = 64;
-
 /// A `.npy` file being written: version 1.0, little-endian, C order, with room for the row count to grow in place.
+/// Several fields make a structured dtype, and names beyond ASCII version 3.0.
 ///
 /// Rows go to a temporary file in the same folder, which takes the final name, in place of what stood there, when the
 /// sink is finished, and vanishes when it is dropped instead.
 #[derive(Debug)]
 pub struct NpySink {
-    field: FieldSpec,
+    encoder: Encoder,
     file: NewFile,
-    rows: u64,
     header_bytes: usize,
 }
 
@@ -32,7 +29,7 @@ impl NpySink {
     /// `Unsupported` for text and binary; `Invalid` when `path` is there and no regular file, or the field does not fit
     /// in a header; `Io`.
     pub fn create(path: impl AsRef<Path>, field: &FieldSpec) -> Result<Self> {
-        Self::start(path.as_ref(), field, true)
+        Self::start(path.as_ref(), std::slice::from_ref(field), true)
     }
 
     pub(crate) fn create_boxed(
@@ -41,28 +38,16 @@ impl NpySink {
         options: &WriteOptions,
     ) -> Result<Box<dyn ArraySink>> {
         options.check("npy", &[]).map_err(|e| e.with("file", path.display()))?;
-        let [field] = fields else {
-            let names: Vec<_> = fields.iter().map(FieldSpec::name).collect();
-            return Err(Error::invalid(format!(
-                "a .npy file holds one field, and there are {}: {names:?}; select one of them",
-                fields.len()
-            ))
-            .with("file", path.display()));
-        };
-        Ok(Box::new(Self::start(path, field, options.replaces())?))
+        Ok(Box::new(Self::start(path, fields, options.replaces())?))
     }
 
-    fn start(path: &Path, field: &FieldSpec, overwrite: bool) -> Result<Self> {
+    fn start(path: &Path, fields: &[FieldSpec], overwrite: bool) -> Result<Self> {
         let in_file = |e: Error| e.with("file", path.display());
-        refuse_variable(field, "a .npy file").map_err(in_file)?;
-        let field = match field.dtype() {
-            DType::Bfloat16 => FieldSpec::new(field.name(), DType::Float32, field.cell().to_vec())?,
-            _ => field.clone(),
-        };
-        let header = write_header(field.dtype(), &field.shape(0), ALIGN).map_err(in_file)?;
+        let encoder = Encoder::new(fields).map_err(in_file)?;
+        let header = encoder.header().map_err(in_file)?;
         let mut file = NewFile::create(path, overwrite)?;
         file.write(&header)?;
-        Ok(Self { field, file, rows: 0, header_bytes: header.len() })
+        Ok(Self { encoder, file, header_bytes: header.len() })
     }
 
     #[cfg(test)]
@@ -73,26 +58,17 @@ impl NpySink {
 
 impl ArraySink for NpySink {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let [column] = batch.columns() else {
-            let found = batch.num_columns();
-            return Err(Error::invalid(format!("a .npy file holds one field, and the rows have {found}"))
-                .with("file", self.file.path().display()));
-        };
-        let bytes = arrow::raw_bytes(&self.field, column.as_ref(), self.rows);
-        let bytes = bytes.map_err(|e| e.with("file", self.file.path().display()))?;
-        self.file.write(&bytes)?;
-        self.rows += batch.num_rows() as u64;
-        Ok(())
+        let bytes = self.encoder.encode(batch).map_err(|e| e.with("file", self.file.path().display()))?;
+        self.file.write(&bytes)
     }
 
     fn finish(mut self: Box<Self>) -> Result<SinkSummary> {
-        let bytes = self.header_bytes as u64 + self.rows * self.field.row_bytes() as u64;
-        let header = write_header(self.field.dtype(), &self.field.shape(self.rows), ALIGN)
-            .map_err(|e| e.with("file", self.file.path().display()))?;
+        let rows = self.encoder.rows();
+        let bytes = self.header_bytes as u64 + rows * self.encoder.row_bytes() as u64;
+        let header = self.encoder.header().map_err(|e| e.with("file", self.file.path().display()))?;
         let file = self.file.file()?;
         let written = file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&header));
         written.map_err(|e| self.file.failed(e))?;
-        let rows = self.rows;
         self.file.publish()?;
         Ok(SinkSummary { rows, bytes })
     }

@@ -4,21 +4,23 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use hyperslab_core::npy::{MAX_HEADER_BYTES, NpyHeader};
-use hyperslab_core::{ArraySource, Block, Error, FieldSpec, Result, VALUE};
+use hyperslab_core::npy::MAX_HEADER_BYTES;
+use hyperslab_core::{ArraySource, Block, Error, FieldSpec, Result};
 
+use super::NpyLayout;
 use crate::map::MappedFile;
-use crate::raw::{Encoding, Layout, RawField, RawSource};
+use crate::raw::RawSource;
 
 /// A mapped `.npy` file.
 ///
 /// Little-endian C-order values are views of the map; bools are packed, and big-endian, Fortran-order and misaligned
-/// values (an old writer's header) are copied, for the rows concerned only.
+/// values (an old writer's header) are copied, for the rows concerned only. The fields of a structured dtype, text and
+/// times of other units are copied as well.
 ///
 /// Nobody may change the file in place while it is open. That it shrank is noticed, and an error.
 #[derive(Debug)]
 pub struct NpySource {
-    header: NpyHeader,
+    shape: Vec<u64>,
     raw: RawSource,
 }
 
@@ -27,7 +29,7 @@ impl NpySource {
     ///
     /// # Errors
     /// `NotFound`; `Corrupt` for a header that is not understood or a file shorter than its shape asks for;
-    /// `Unsupported` for object, text and structured dtypes; `Invalid` for what is no regular file or a cell too
+    /// `Unsupported` for object and extended-precision dtypes; `Invalid` for what is no regular file or a cell too
     /// large for Arrow; `Io`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let file = Arc::new(MappedFile::open(path.as_ref())?);
@@ -42,38 +44,24 @@ impl NpySource {
             None => e.with("file", file.path().display()),
         };
         let all = file.bytes().get(range.clone()).unwrap_or_default();
-        let header = NpyHeader::parse(all.get(..MAX_HEADER_BYTES).unwrap_or(all)).map_err(here)?;
-        let layout = layout(&header).map_err(here)?;
-        let (expected, found) = (header.data_bytes().map_err(here)?, all.len() as u64 - header.data_offset);
-        if found < expected {
-            return Err(here(Error::corrupt(format!(
-                "the file is incomplete: shape {:?} of {} needs {expected} bytes of data, and {found} are there; copy or \
-                 download it again",
-                header.shape, header.dtype
-            ))));
-        }
+        let header = NpyLayout::parse(all.get(..MAX_HEADER_BYTES).unwrap_or(all)).map_err(here)?;
+        header.check_length(all.len() as u64).map_err(here)?;
         // Both are within the map, and so within usize.
         let start = range.start + header.data_offset as usize;
-        let data = start..start + expected as usize;
-        Ok(Self { raw: RawSource::new(file, data, layout, name)?, header })
+        let data = start..start + header.data_bytes as usize;
+        let NpyLayout { layout, shape, .. } = header;
+        Ok(Self { raw: RawSource::new(file, data, layout, name)?, shape })
     }
 
-    /// What the file's header says.
-    pub fn header(&self) -> &NpyHeader {
-        &self.header
+    /// The shape in the file, every axis included; empty for a 0-d array.
+    pub fn shape(&self) -> &[u64] {
+        &self.shape
     }
 
     /// The path that was opened.
     pub fn path(&self) -> &Path {
         self.raw.file().path()
     }
-}
-
-fn layout(header: &NpyHeader) -> Result<Layout> {
-    let spec = header.field(VALUE)?;
-    let (record, cell) = (spec.dtype().size(), spec.cell().to_vec());
-    let field = RawField { spec, encoding: Encoding::Plain(header.byte_order), offset: 0, bytes: record };
-    Ok(Layout { fields: vec![field], record, cell, rows: header.rows(), fortran: header.fortran_order })
 }
 
 impl ArraySource for NpySource {

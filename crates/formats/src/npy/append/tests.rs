@@ -35,7 +35,7 @@ fn ints(values: std::ops::Range<i32>) -> Int32Array {
 fn all(path: &Path) -> (Vec<u64>, Vec<u8>) {
     let source = NpySource::open(path).unwrap();
     let block = source.read(0, 0..source.rows()).unwrap();
-    (source.header().shape.clone(), arrow::raw_bytes(&source.fields()[0], &block.array, 0).unwrap().to_vec())
+    (source.shape().to_vec(), arrow::raw_bytes(&source.fields()[0], &block.array, 0).unwrap().to_vec())
 }
 
 /// Items one after the other, as the array whose last axis they are along.
