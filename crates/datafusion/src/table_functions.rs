@@ -7,7 +7,7 @@ mod columns;
 mod diff;
 mod history;
 mod positions;
-mod read_npy;
+mod read_file;
 mod shards;
 mod similar_pairs;
 mod slice;
@@ -65,7 +65,9 @@ pub(crate) static TABLE_FUNCTIONS: &[&TableFunction] = &[
     &diff::DIFF,
     &history::HISTORY,
     &columns::MATRIX,
-    &read_npy::READ_NPY,
+    &read_file::READ_HDF5,
+    &read_file::READ_NPY,
+    &read_file::READ_SAFETENSORS,
     &shards::SHARDS,
     &similar_pairs::SIMILAR_PAIRS,
     &slice::SLICE,

@@ -88,6 +88,12 @@ pub trait ContainerSink: Send + Debug {
     /// `Unsupported` for an element type that it cannot hold, naming it; `Io`.
     fn begin(&mut self, name: &str, fields: &[FieldSpec]) -> Result<()>;
 
+    /// Whether [`begin`](Self::begin) with several fields and an empty name writes an array for each, named as the
+    /// field, so that rows can come with all of their fields at once.
+    fn takes_fields_together(&self) -> bool {
+        false
+    }
+
     /// Appends rows to the array that was started last. The columns are its fields, in order, of
     /// [`hyperslab_core::arrow::data_type`]'s types.
     ///

@@ -112,6 +112,11 @@ impl Format {
         matches!(self.reader, Reader::Container(_))
     }
 
+    /// Whether [`create_container`](Self::create_container) writes it: a file of several arrays by name.
+    pub fn writes_arrays_by_name(&self) -> bool {
+        matches!(self.writer, Writer::Container(_))
+    }
+
     /// Whether it can be written.
     pub fn can_write(&self) -> bool {
         !matches!(self.writer, Writer::None)

@@ -1,4 +1,4 @@
-//! `COPY … TO 'x.npy'`: a DataFusion file format whose writer is an array sink.
+//! `COPY … TO 'x.npy'`: DataFusion file formats whose writers are the sinks of array formats.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::parsers::CompressionTypeVariant;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DataFusionError, GetExt, Result, Statistics, internal_err, not_impl_err, plan_err};
+use datafusion::common::{DataFusionError, GetExt, Result, Statistics, internal_err, not_impl_err};
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use datafusion::datasource::file_format::{FileFormat, FileFormatFactory};
 use datafusion::datasource::physical_plan::{CsvSource, FileScanConfig, FileSinkConfig, FileSource};
@@ -25,61 +25,75 @@ use datafusion::physical_plan::{
     PlanProperties,
 };
 use futures::StreamExt;
-use hyperslab_core::{ArraySink, FieldSpec, arrow};
-use hyperslab_formats::NpySink;
+use hyperslab_core::{FieldSpec, arrow};
+use hyperslab_formats::{FORMATS, Format, WriteOptions};
 use object_store::{ObjectMeta, ObjectStore};
 
+use super::fields::FieldsSink;
 use crate::to_datafusion;
 use crate::write::convert::{Rows, convert, fields_schema};
 use crate::write::in_order::InOrderExec;
 
-/// The extension of each format that has a sink.
-pub(crate) const SINKS: [&str; 1] = ["npy"];
+/// A factory for each name and extension of the array formats that are written.
+pub(crate) fn array_sinks() -> impl Iterator<Item = ArrayFormatFactory> {
+    let written = FORMATS.iter().filter(|f| f.can_write());
+    written.flat_map(|format| {
+        let mut names = format.extensions().to_vec();
+        names.extend((!names.contains(&format.name())).then_some(format.name()));
+        names.into_iter().map(move |name| ArrayFormatFactory { format, name })
+    })
+}
 
-/// The factory of one array format, by its extension.
+/// Whether a format, by its name or extension in lower case, is one that an array sink writes.
+pub(crate) fn is_array_sink(name: &str) -> bool {
+    array_sinks().any(|f| f.name == name)
+}
+
+/// The factory of one array format, by its name or one of its extensions.
 #[derive(Debug, Clone)]
 pub(crate) struct ArrayFormatFactory {
-    pub(crate) extension: &'static str,
+    format: &'static Format,
+    name: &'static str,
 }
 
 impl GetExt for ArrayFormatFactory {
     fn get_ext(&self) -> String {
-        self.extension.to_owned()
+        self.name.to_owned()
     }
 }
 
 impl FileFormatFactory for ArrayFormatFactory {
     fn create(&self, _state: &dyn Session, options: &HashMap<String, String>) -> Result<Arc<dyn FileFormat>> {
-        match options.keys().min() {
-            Some(key) => {
-                let key = key.strip_prefix("format.").unwrap_or(key);
-                plan_err!("COPY TO .{}: there is no option {key:?}; the options are: keep_row", self.extension)
-            }
-            None => Ok(self.default()),
-        }
+        let set = |all: WriteOptions, (key, value): (&String, &String)| {
+            all.set(key.strip_prefix("format.").unwrap_or(key), value)
+        };
+        // A file that is there is replaced, as by DataFusion's own formats.
+        let options = options.iter().fold(WriteOptions::new().overwrite(true), set);
+        Ok(Arc::new(ArrayFormat { format: self.format, options }))
     }
 
     fn default(&self) -> Arc<dyn FileFormat> {
-        Arc::new(ArrayFormat { extension: self.extension })
+        Arc::new(ArrayFormat { format: self.format, options: WriteOptions::new().overwrite(true) })
     }
 }
 
 /// The format, for writing: array files are read as [`ArrayTable`](crate::ArrayTable)s.
 #[derive(Debug)]
 struct ArrayFormat {
-    extension: &'static str,
+    format: &'static Format,
+    options: WriteOptions,
 }
 
 #[async_trait]
 impl FileFormat for ArrayFormat {
     fn get_ext(&self) -> String {
-        self.extension.to_owned()
+        self.format.name().to_owned()
     }
 
     fn get_ext_with_compression(&self, compression: &FileCompressionType) -> Result<String> {
         match compression.get_variant() {
             CompressionTypeVariant::UNCOMPRESSED => Ok(self.get_ext()),
-            other => not_impl_err!(".{} files are not compressed; leave {other} out", self.extension),
+            other => not_impl_err!("{} files are not compressed as a whole; leave {other} out", self.format.name()),
         }
     }
 
@@ -122,7 +136,7 @@ impl FileFormat for ArrayFormat {
         _order: Option<LexRequirement>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         if !config.table_partition_cols.is_empty() {
-            return not_impl_err!("COPY TO .{}: PARTITIONED BY is not supported; leave it out", self.extension);
+            return not_impl_err!("COPY TO {}: PARTITIONED BY is not supported; leave it out", self.format.name());
         }
         let path = local_path(&config)?;
         let schema = input.schema();
@@ -131,25 +145,24 @@ impl FileFormat for ArrayFormat {
         if columns.len() > 1 {
             columns.retain(|&i| schema.field(i).name() != crate::table::ROW);
         }
-        let [column] = columns.as_slice() else {
-            let names: Vec<_> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-            return not_impl_err!(
-                "COPY TO {}: an .{} holds one array, the query gives {}: {}; select one of them",
-                path.display(),
-                self.extension,
-                columns.len(),
-                names.join(", ")
-            );
+        let fields = columns.iter().map(|&i| {
+            let named = schema.field(i).clone();
+            // A position that is asked for is data, and no array has a field of its name.
+            let named = if named.name() == crate::table::ROW { named.with_name(hyperslab_core::VALUE) } else { named };
+            arrow::from_field(&named).map_err(to_datafusion)
+        });
+        let target = Target {
+            path,
+            format: self.format,
+            options: self.options.clone(),
+            fields: fields.collect::<Result<_>>()?,
+            columns,
         };
-        let named = schema.field(*column).clone();
-        // A file keeps no name, so that `row` itself can be written.
-        let named = if named.name() == crate::table::ROW { named.with_name(hyperslab_core::VALUE) } else { named };
-        let field = arrow::from_field(&named).map_err(to_datafusion)?;
         let input: Arc<dyn ExecutionPlan> = match input.downcast_ref::<InOrderExec>() {
             Some(_) => input,
             None => Arc::new(InOrderExec::try_new(input, schema.fields().len())?),
         };
-        Ok(Arc::new(ArrayFileExec::new(input, path, field, *column)))
+        Ok(Arc::new(ArrayFileExec::new(input, Arc::new(target))))
     }
 
     // Never asked for: no table reads through this format.
@@ -160,7 +173,10 @@ impl FileFormat for ArrayFormat {
 
 impl ArrayFormat {
     fn read_by_name<T>(&self) -> Result<T> {
-        not_impl_err!(".{0} files are read by name, as in FROM 'x.{0}'", self.extension)
+        not_impl_err!(
+            ".{0} files are read by name, as in FROM 'x.{0}'",
+            self.format.extensions().first().unwrap_or(&self.format.name())
+        )
     }
 }
 
@@ -176,18 +192,27 @@ fn local_path(config: &FileSinkConfig) -> Result<PathBuf> {
     Ok(PathBuf::from(url))
 }
 
-/// Streams one column into a file that appears when it is whole.
+/// The file to be made.
+#[derive(Debug)]
+struct Target {
+    path: PathBuf,
+    format: &'static Format,
+    options: WriteOptions,
+    fields: Vec<FieldSpec>,
+    /// Which columns of the input the fields are.
+    columns: Vec<usize>,
+}
+
+/// Streams columns into a file that appears when it is whole.
 #[derive(Debug, Clone)]
 struct ArrayFileExec {
     input: Arc<dyn ExecutionPlan>,
-    path: PathBuf,
-    field: FieldSpec,
-    column: usize,
+    target: Arc<Target>,
     properties: Arc<PlanProperties>,
 }
 
 impl ArrayFileExec {
-    fn new(input: Arc<dyn ExecutionPlan>, path: PathBuf, field: FieldSpec, column: usize) -> Self {
+    fn new(input: Arc<dyn ExecutionPlan>, target: Arc<Target>) -> Self {
         let schema = Arc::new(Schema::new(vec![Field::new("count", DataType::UInt64, false)]));
         let properties = Arc::new(PlanProperties::new(
             EquivalenceProperties::new(schema),
@@ -195,13 +220,14 @@ impl ArrayFileExec {
             EmissionType::Final,
             Boundedness::Bounded,
         ));
-        Self { input, path, field, column, properties }
+        Self { input, target, properties }
     }
 }
 
 impl DisplayAs for ArrayFileExec {
     fn fmt_as(&self, _t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ArrayFileExec: {} to {}", self.field, self.path.display())
+        let fields: Vec<_> = self.target.fields.iter().map(ToString::to_string).collect();
+        write!(f, "ArrayFileExec: {} to {}", fields.join(", "), self.target.path.display())
     }
 }
 
@@ -243,37 +269,33 @@ impl ExecutionPlan for ArrayFileExec {
     fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let input = self.input.execute(0, context)?;
         let schema = self.schema();
-        let work = write(self.path.clone(), self.field.clone(), self.column, input, Arc::clone(&schema));
+        let work = write(Arc::clone(&self.target), input, Arc::clone(&schema));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, futures::stream::once(work))))
     }
 }
 
-async fn write(
-    path: PathBuf,
-    field: FieldSpec,
-    column: usize,
-    mut input: SendableRecordBatchStream,
-    schema: SchemaRef,
-) -> Result<RecordBatch> {
-    if let Some(folder) = path.parent().filter(|f| *f != Path::new("")) {
+async fn write(target: Arc<Target>, mut input: SendableRecordBatchStream, schema: SchemaRef) -> Result<RecordBatch> {
+    if let Some(folder) = target.path.parent().filter(|f| *f != Path::new("")) {
         std::fs::create_dir_all(folder)
             .map_err(|e| to_datafusion(hyperslab_core::Error::io("creating", folder.display(), e)))?;
     }
-    let fields = [field];
-    let [field] = &fields;
-    let mut sink = Box::new(NpySink::create(&path, field).map_err(to_datafusion)?);
-    let file_schema = fields_schema(&fields);
+    let mut sink =
+        FieldsSink::start(&target.path, target.format, &target.fields, &target.options).map_err(to_datafusion)?;
+    let file_schema = fields_schema(&target.fields);
     let mut rows = 0;
     while let Some(batch) = input.next().await {
         let batch = batch?;
-        let Some(values) = batch.columns().get(column) else { return internal_err!("a column is missing") };
-        let values = convert(field, values, Rows::Input(rows))?;
-        let batch = RecordBatch::try_new(Arc::clone(&file_schema), vec![values])?;
+        let mut columns = Vec::with_capacity(target.fields.len());
+        for (field, column) in target.fields.iter().zip(&target.columns) {
+            let Some(values) = batch.columns().get(*column) else { return internal_err!("a column is missing") };
+            columns.push(convert(field, values, Rows::Input(rows))?);
+        }
+        let batch = RecordBatch::try_new(Arc::clone(&file_schema), columns)?;
         sink.write(&batch).map_err(to_datafusion)?;
         rows += batch.num_rows() as u64;
         tokio::task::yield_now().await;
     }
     let done = tokio::task::spawn_blocking(move || sink.finish()).await;
-    let summary = done.map_err(|e| DataFusionError::External(Box::new(e)))?.map_err(to_datafusion)?;
-    Ok(RecordBatch::try_new(schema, vec![Arc::new(UInt64Array::from(vec![summary.rows]))])?)
+    done.map_err(|e| DataFusionError::External(Box::new(e)))?.map_err(to_datafusion)?;
+    Ok(RecordBatch::try_new(schema, vec![Arc::new(UInt64Array::from(vec![rows]))])?)
 }

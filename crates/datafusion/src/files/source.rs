@@ -1,52 +1,121 @@
-//! `FROM 'x.npy'`, `FROM 'dir/*.npy'` and `read_npy`: array files as tables, beside DataFusion's own file tables.
+//! `FROM 'x.npy'`, `FROM 'dir/*.npy'`, `FROM 'model.safetensors::name'` and the `read_…` functions: array files as tables,
+//! beside DataFusion's own file tables.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use datafusion::arrow::array::{Int64Array, RecordBatch, StringArray};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider, UrlTableFactory};
 use datafusion::common::plan_err;
+use datafusion::datasource::MemTable;
 use datafusion::datasource::dynamic_file::DynamicListTableFactory;
 use datafusion::error::Result;
 use datafusion::logical_expr::TableType;
 use datafusion::prelude::SessionContext;
 use hyperslab_core::{ArraySource, Error};
-use hyperslab_formats::{ConcatSource, EXTENSIONS};
+use hyperslab_formats::{ConcatSource, Container, Format, split_entry};
 
 use crate::catalog::StoreCatalog;
 use crate::error::to_datafusion;
 use crate::table::ArrayTable;
 
-/// A file or a glob of an array format as a table. A path that exists is that file, whatever characters it has;
-/// `file://` is understood, other schemes are not.
+/// A file, or those of a glob, as a table: an array file's rows; of a file of several arrays the named one
+/// (`file::name`), or without a name the list of them. A path that exists is that file, whatever characters it has;
+/// `file://` is understood, other schemes are not. The format is that of the extension, unless one is given.
 ///
 /// # Errors
 /// When nothing is there, the format is unknown, or the files of a glob differ in their fields; the path is named.
-pub(crate) fn open_table(path: &str) -> Result<ArrayTable> {
-    let source = open_source(path).map_err(to_datafusion)?;
-    Ok(ArrayTable::from_file(path, source))
+pub(crate) fn open_table(text: &str, format: Option<&'static Format>) -> Result<Arc<dyn TableProvider>> {
+    let place = FilePlace::new(text, format).map_err(to_datafusion)?;
+    match place.is_list() {
+        true => place.list(),
+        false => Ok(Arc::new(ArrayTable::from_file(text, place.array().map_err(to_datafusion)?))),
+    }
 }
 
-fn open_source(text: &str) -> hyperslab_core::Result<Arc<dyn ArraySource>> {
-    let path = local_path(text)?;
-    if path.exists() || !is_glob(text) {
-        return hyperslab_formats::open(&path);
+/// Whether a name has the extension of an array format, with the name of an array behind it or without.
+pub(crate) fn is_array_file(text: &str) -> bool {
+    Format::of_path(&split_entry(text).0).is_ok()
+}
+
+/// What a name in FROM stands for.
+struct FilePlace {
+    text: String,
+    paths: Vec<PathBuf>,
+    entry: Option<String>,
+    format: &'static Format,
+}
+
+impl FilePlace {
+    fn new(text: &str, format: Option<&'static Format>) -> hyperslab_core::Result<Self> {
+        let (path, entry) = split_entry(text);
+        let path = local_path(&path.to_string_lossy())?;
+        let format = format.map_or_else(|| Format::of_path(&path), Ok)?;
+        let paths = match path.exists() || !is_glob(&path.to_string_lossy()) {
+            true => vec![path],
+            false => matches(&path, text)?,
+        };
+        Ok(Self { text: text.to_owned(), paths, entry, format })
     }
-    let pattern = path.to_string_lossy();
+
+    fn is_list(&self) -> bool {
+        self.format.is_container() && self.entry.is_none()
+    }
+
+    fn array(&self) -> hyperslab_core::Result<Arc<dyn ArraySource>> {
+        let open = |path: &PathBuf| self.format.open(path, self.entry.as_deref());
+        match self.paths.as_slice() {
+            [one] => open(one),
+            many => {
+                let sources = many.iter().map(|path| Ok((path.clone(), open(path)?)));
+                Ok(Arc::new(ConcatSource::new(sources.collect::<hyperslab_core::Result<_>>()?)?))
+            }
+        }
+    }
+
+    /// name, dtype, shape and bytes of each array; and of which file where there are several.
+    fn list(&self) -> Result<Arc<dyn TableProvider>> {
+        let files = self.paths.iter().map(|path| self.format.open_container(path));
+        let files = files.collect::<hyperslab_core::Result<Vec<_>>>().map_err(to_datafusion)?;
+        let entries = || files.iter().flat_map(|f| f.entries());
+        let shape = |shape: &[u64]| {
+            let axes: Vec<_> = shape.iter().map(ToString::to_string).collect();
+            format!("({})", axes.join(", "))
+        };
+        let bytes = Int64Array::from_iter_values(entries().map(|e| i64::try_from(e.bytes).unwrap_or(i64::MAX)));
+        let text = |of: Vec<String>| Arc::new(StringArray::from_iter_values(of)) as _;
+        let file = |f: &Arc<dyn Container>| vec![f.path().display().to_string(); f.entries().len()];
+        let mut columns = vec![
+            ("name", text(entries().map(|e| e.name.clone()).collect())),
+            ("dtype", text(entries().map(|e| e.dtype.clone()).collect())),
+            ("shape", text(entries().map(|e| shape(&e.shape)).collect())),
+            ("bytes", Arc::new(bytes) as _),
+        ];
+        if is_glob(&self.text) && !Path::new(&self.text).exists() {
+            columns.insert(0, ("file", text(files.iter().flat_map(file).collect())));
+        }
+        let batch = RecordBatch::try_from_iter(columns)?;
+        Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
+    }
+}
+
+/// The files that a glob matches, in order.
+fn matches(path: &Path, text: &str) -> hyperslab_core::Result<Vec<PathBuf>> {
     let bad = |e: glob::PatternError| Error::invalid(format!("{text:?} is no valid pattern")).because(e);
     let mut paths = Vec::new();
-    for entry in glob::glob(&pattern).map_err(bad)? {
+    for entry in glob::glob(&path.to_string_lossy()).map_err(bad)? {
         let entry = entry.map_err(|e| {
             let path = e.path().to_owned();
             Error::io("reading", path.display(), e.into())
         })?;
         paths.push(entry);
     }
-    match paths.as_slice() {
-        [] => Err(Error::not_found(format!("no file matches {text:?}"))),
-        [one] => hyperslab_formats::open(one),
-        many => Ok(Arc::new(ConcatSource::open(many)?)),
+    paths.sort_unstable();
+    if paths.is_empty() {
+        return Err(Error::not_found(format!("no file matches {text:?}")));
     }
+    Ok(paths)
 }
 
 fn local_path(text: &str) -> hyperslab_core::Result<PathBuf> {
@@ -94,8 +163,8 @@ impl UrlTableFactory for FileTableFactory {
         if extension(name).is_none() && !name.contains('/') {
             return Ok(None);
         }
-        if extension(name).is_some_and(|e| EXTENSIONS.contains(&e.as_str())) {
-            return Ok(Some(Arc::new(open_table(name)?)));
+        if is_array_file(name) {
+            return Ok(Some(open_table(name, None)?));
         }
         let table = self.listing.try_new(name).await?;
         let is_file = extension(name).is_some_and(|e| LISTED.contains(&e.as_str())) && !name.contains("://");

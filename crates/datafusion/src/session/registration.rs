@@ -16,7 +16,7 @@ use datafusion::prelude::SessionContext;
 use hyperslab_store::Store;
 
 use crate::catalog::StoreCatalog;
-use crate::files::{ArrayFormatFactory, FileTableFactory, SINKS, file_catalog};
+use crate::files::{FileTableFactory, array_sinks, file_catalog};
 use crate::index::SketchIndex;
 use crate::optimizer::dml::ArrayDml;
 use crate::optimizer::filter_queries::FilterQueries;
@@ -72,8 +72,8 @@ pub fn register(context: &SessionContext, store: &Store, catalog: &str) -> Resul
 pub(super) fn extend(mut builder: SessionStateBuilder, catalog: &StoreCatalog) -> SessionStateBuilder {
     builder.type_planner().get_or_insert_with(|| Arc::new(HyperslabTypes));
     let formats = builder.file_formats().get_or_insert_default();
-    for extension in SINKS {
-        formats.push(Arc::new(ArrayFormatFactory { extension }));
+    for factory in array_sinks() {
+        formats.push(Arc::new(factory));
     }
     let inner = builder.query_planner().take();
     functions::register_on(&mut builder);

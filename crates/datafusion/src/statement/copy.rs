@@ -6,14 +6,14 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use datafusion::common::{Result, not_impl_err, plan_datafusion_err, plan_err};
+use datafusion::common::{Result, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::dml::CopyTo;
 use datafusion::sql::parser::{CopyToSource, CopyToStatement, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{Statement as Sql, Value};
 use hyperslab_core::{DType, arrow};
 
-use crate::files::SINKS;
+use crate::files::is_array_sink;
 use crate::session::Frame;
 use crate::write::flatten::FlattenCells;
 use crate::write::in_order::InOrder;
@@ -48,13 +48,13 @@ pub(super) async fn plan(frame: &Frame, copy: CopyToStatement) -> Result<Logical
     if single {
         copy.options.entry("single_file_output".to_owned()).or_insert_with(|| "true".to_owned());
     }
-    check_format(&format, &target, &input, &mut copy.options)?;
+    check_format(&format, &input, &mut copy.options)?;
     let mut input = InOrder::plan(input)?;
     if format == "csv" {
         input = FlattenCells::plan(input)?;
     }
     // The array formats see to it by themselves.
-    let place = match single && !SINKS.contains(&format.as_str()) {
+    let place = match single && !is_array_sink(&format) {
         true => Place::of(&target)?,
         false => None,
     };
@@ -111,18 +111,10 @@ fn format_name(target: &str, stored_as: Option<&str>) -> Result<String> {
 }
 
 /// What a format asks of the query, and options that follow from it.
-fn check_format(format: &str, target: &str, input: &LogicalPlan, options: &mut HashMap<String, String>) -> Result<()> {
+fn check_format(format: &str, input: &LogicalPlan, options: &mut HashMap<String, String>) -> Result<()> {
     let columns = input.schema().fields();
     match format {
-        "npy" => {
-            let names: Vec<_> = columns.iter().map(|c| c.name().as_str()).collect();
-            if names.len() != 1 {
-                return not_impl_err!(
-                    "COPY TO {target}: an .npy holds one array, the query gives {}: {}; select one of them",
-                    names.len(),
-                    names.join(", ")
-                );
-            }
+        array if is_array_sink(array) => {
             for column in columns {
                 arrow::from_field(column).map_err(crate::to_datafusion)?;
             }

@@ -10,11 +10,12 @@ use datafusion::logical_expr::planner::RelationPlannerContext;
 use datafusion::logical_expr::{Expr, Limit, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArgOperator, TableFactor, Value};
 use futures::FutureExt;
+use hyperslab_formats::Format;
 use hyperslab_store::ArrayName;
 
 use super::TableFunction;
 use crate::catalog::StoreCatalog;
-use crate::files::{open_table, store_catalog};
+use crate::files::{is_array_file, open_table, store_catalog};
 use crate::table::ArrayTable;
 
 /// What may refer to another table of FROM.
@@ -232,7 +233,7 @@ impl<'a> Call<'a> {
             }
         }
         if looks_like_file(text) {
-            return file(text);
+            return file(text, None);
         }
         let quoted = vec![ast::Ident::with_quote('"', text)];
         match self.context.plan(table_factor(quoted)) {
@@ -346,8 +347,7 @@ fn similarity(a: &str, b: &str) -> f64 {
 
 /// Whether a name that no catalog knows can only be meant as a file.
 fn looks_like_file(text: &str) -> bool {
-    let extension = std::path::Path::new(text).extension().and_then(|e| e.to_str()).unwrap_or_default();
-    text.contains('/') || hyperslab_formats::EXTENSIONS.iter().any(|e| e.eq_ignore_ascii_case(extension))
+    text.contains('/') || is_array_file(text)
 }
 
 /// A scan under its array's name. It is called by name and version inside, because plan equality ignores the source.
@@ -360,9 +360,9 @@ fn scan(name: &str, provider: Arc<dyn TableProvider>) -> Result<ArrayArgument> {
     Ok(ArrayArgument { name: name.to_owned(), plan, table })
 }
 
-/// A file, or those that a glob matches.
-pub(crate) fn file(path: &str) -> Result<ArrayArgument> {
-    scan(path, Arc::new(open_table(path)?))
+/// A file, or those that a glob matches, in the format of the extension or in the given one.
+pub(crate) fn file(path: &str, format: Option<&'static Format>) -> Result<ArrayArgument> {
+    scan(path, open_table(path, format)?)
 }
 
 /// A scan without an alias.

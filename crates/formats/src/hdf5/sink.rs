@@ -203,6 +203,10 @@ impl ContainerSink for Hdf5Sink {
         self.complete().and_then(|()| self.start(name, fields)).map_err(|e| self.here(e.with("array", name)))
     }
 
+    fn takes_fields_together(&self) -> bool {
+        true
+    }
+
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.try_write(batch).map_err(|e| self.here(e))
     }

@@ -1,0 +1,124 @@
+//! Fields as the arrays of a file: a file of several arrays takes them one after another, while rows come with all of
+//! their fields at once.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use hyperslab_core::{ArraySink, ArraySource, Error, FieldSpec, Result};
+use hyperslab_formats::{ContainerSink, Format, NpySink, NpySource, WriteOptions};
+
+use crate::write::convert::fields_schema;
+
+/// Bytes of a batch that is read back.
+const BATCH_BYTES: usize = 1 << 20;
+
+/// What COPY writes rows to.
+#[derive(Debug)]
+pub(super) enum FieldsSink {
+    /// A format that takes the fields together.
+    Rows(Box<dyn ArraySink>),
+    /// A file of several arrays, each of them a field, that takes them together.
+    Together(Box<dyn ContainerSink>),
+    /// One that takes them one after another.
+    Arrays(Arrays),
+}
+
+/// The first field goes straight to the file; each other one waits in a `.npy` beside it until its turn comes.
+#[derive(Debug)]
+pub(super) struct Arrays {
+    container: Box<dyn ContainerSink>,
+    fields: Vec<FieldSpec>,
+    /// Holds the files of the waiting fields, and removes them in the end.
+    folder: Option<tempfile::TempDir>,
+    waiting: Vec<Box<dyn ArraySink>>,
+}
+
+impl FieldsSink {
+    pub(super) fn start(path: &Path, format: &Format, fields: &[FieldSpec], options: &WriteOptions) -> Result<Self> {
+        if !format.writes_arrays_by_name() {
+            return Ok(Self::Rows(format.create(path, fields, options)?));
+        }
+        let mut container = format.create_container(path, options)?;
+        let Some((first, others)) = fields.split_first() else {
+            return Err(Error::invalid("there is no column to write").with("file", path.display()));
+        };
+        if !others.is_empty() && container.takes_fields_together() {
+            container.begin("", fields)?;
+            return Ok(Self::Together(container));
+        }
+        container.begin(first.name(), std::slice::from_ref(first))?;
+        let mut arrays = Arrays { container, fields: fields.to_vec(), folder: None, waiting: vec![] };
+        if !others.is_empty() {
+            let beside = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            let folder = tempfile::Builder::new().prefix(".hyperslab-").suffix(".tmp").tempdir_in(beside);
+            let folder = folder.map_err(|e| Error::io("creating a folder in", beside.display(), e))?;
+            for (i, field) in others.iter().enumerate() {
+                let sink = NpySink::create(waiting_path(folder.path(), i), field)
+                    .map_err(|e| e.with("field", field.name()))?;
+                arrays.waiting.push(Box::new(sink));
+            }
+            arrays.folder = Some(folder);
+        }
+        Ok(Self::Arrays(arrays))
+    }
+
+    pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        match self {
+            Self::Rows(sink) => sink.write(batch),
+            Self::Together(container) => container.write(batch),
+            Self::Arrays(arrays) => arrays.write(batch),
+        }
+    }
+
+    pub(super) fn finish(self) -> Result<()> {
+        match self {
+            Self::Rows(sink) => sink.finish().map(|_| ()),
+            Self::Together(container) => container.finish().map(|_| ()),
+            Self::Arrays(arrays) => arrays.finish(),
+        }
+    }
+}
+
+fn waiting_path(folder: &Path, i: usize) -> PathBuf {
+    folder.join(format!("{i}.npy"))
+}
+
+impl Arrays {
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let column = |i: usize| batch.project(&[i]).map_err(|e| Error::invalid("the rows lack a column").because(e));
+        self.container.write(&column(0)?)?;
+        for (i, sink) in self.waiting.iter_mut().enumerate() {
+            sink.write(&column(i + 1)?)?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<()> {
+        for (i, sink) in std::mem::take(&mut self.waiting).into_iter().enumerate() {
+            sink.finish()?;
+            if let (Some(folder), Some(field)) = (&self.folder, self.fields.get(i + 1)) {
+                let path = waiting_path(folder.path(), i);
+                append(self.container.as_mut(), field, &NpySource::open(&path)?)?;
+                std::fs::remove_file(&path).map_err(|e| Error::io("removing", path.display(), e))?;
+            }
+        }
+        self.container.finish().map(|_| ())
+    }
+}
+
+/// Appends the rows of a field to a container, as its next array.
+fn append(container: &mut dyn ContainerSink, field: &FieldSpec, source: &dyn ArraySource) -> Result<()> {
+    container.begin(field.name(), std::slice::from_ref(field))?;
+    let schema = fields_schema(std::slice::from_ref(field));
+    let rows = (BATCH_BYTES / field.row_bytes().max(1)).max(1) as u64;
+    let mut first = 0;
+    while first < source.rows() {
+        let end = source.run_end(0, first).min(first.saturating_add(rows));
+        let values = source.read(0, first..end)?.array;
+        let batch = RecordBatch::try_new(Arc::clone(&schema), vec![values]);
+        container.write(&batch.map_err(|e| Error::invalid("a field was not read back as it was").because(e))?)?;
+        first = end;
+    }
+    Ok(())
+}

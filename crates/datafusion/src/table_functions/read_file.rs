@@ -1,0 +1,68 @@
+//! `read_npy`, `read_safetensors`, …: an array file as a table, whatever its extension.
+
+use datafusion::common::{Result, internal_err};
+use datafusion::logical_expr::LogicalPlan;
+use hyperslab_formats::Format;
+
+use super::{Call, Parameter, TableFunction};
+use crate::error::to_datafusion;
+use crate::functions::{FunctionDoc, FunctionKind};
+
+/// The prefix of the functions' names; the format's name follows.
+const READ: &str = "read_";
+
+pub(super) static READ_NPY: TableFunction = TableFunction {
+    doc: FunctionDoc {
+        name: "read_npy",
+        aliases: &[],
+        kind: FunctionKind::Table,
+        signature: "read_npy(path)",
+        summary: "A .npy file, or those that a glob matches, as a table of row and value, read in place. FROM \
+                  'file.npy' is the same.",
+        example: "SELECT count(*) FROM read_npy('examples/data/digits.npy')",
+    },
+    parameters: &[Parameter::required("path")],
+    plan,
+};
+
+pub(super) static READ_SAFETENSORS: TableFunction = TableFunction {
+    doc: FunctionDoc {
+        name: "read_safetensors",
+        aliases: &[],
+        kind: FunctionKind::Table,
+        signature: "read_safetensors(path[, tensor])",
+        summary: "A tensor of a .safetensors file as a table of row and value, read in place; without its name the \
+                  list of those that are there: name, dtype, shape, bytes. FROM 'file.safetensors::tensor' and FROM \
+                  'file.safetensors' are the same.",
+        example: "SELECT max(value) FROM read_safetensors('examples/data/digits.safetensors', 'labels')",
+    },
+    parameters: &[Parameter::required("path"), Parameter::optional("tensor")],
+    plan,
+};
+
+pub(super) static READ_HDF5: TableFunction = TableFunction {
+    doc: FunctionDoc {
+        name: "read_hdf5",
+        aliases: &[],
+        kind: FunctionKind::Table,
+        signature: "read_hdf5(path[, dataset])",
+        summary: "A dataset of an HDF5 file as a table of row and value (a compound has a column for each member); \
+                  without its name the list of those that are there: name, dtype, shape, bytes. FROM \
+                  'file.h5::/group/dataset' and FROM 'file.h5' are the same.",
+        example: "SELECT max(value) FROM read_hdf5('examples/data/digits.h5', '/labels')",
+    },
+    parameters: &[Parameter::required("path"), Parameter::optional("dataset")],
+    plan,
+};
+
+fn plan(call: &mut Call<'_>) -> Result<LogicalPlan> {
+    let Some(format) = call.name().strip_prefix(READ) else { return internal_err!("{} reads no file", call.name()) };
+    let format = Format::named(format).map_err(to_datafusion)?;
+    let Some(mut path) = call.text("path")? else { return call.misused("the argument path is missing") };
+    for name in ["name", "tensor", "dataset"] {
+        if let Some(entry) = call.text(name)? {
+            path = format!("{path}::{entry}");
+        }
+    }
+    Ok(super::call::file(&path, Some(format))?.plan)
+}
