@@ -68,6 +68,7 @@ pub(crate) static TABLE_FUNCTIONS: &[&TableFunction] = &[
     &read_file::READ_HDF5,
     &read_file::READ_NPY,
     &read_file::READ_SAFETENSORS,
+    &read_file::READ_ZARR,
     &shards::SHARDS,
     &similar_pairs::SIMILAR_PAIRS,
     &slice::SLICE,

@@ -6,14 +6,14 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use datafusion::common::{Result, plan_datafusion_err, plan_err};
+use datafusion::common::{GetExt, Result, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::dml::CopyTo;
 use datafusion::sql::parser::{CopyToSource, CopyToStatement, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{Statement as Sql, Value};
 use hyperslab_core::{DType, arrow};
 
-use crate::files::is_array_sink;
+use crate::files::{array_sinks, is_array_sink};
 use crate::session::Frame;
 use crate::write::flatten::FlattenCells;
 use crate::write::in_order::InOrder;
@@ -29,6 +29,13 @@ pub(super) async fn plan(frame: &Frame, copy: CopyToStatement) -> Result<Logical
     let CopyToStatement { source, target, partitioned_by, stored_as, options } = copy;
     let (keep_row, options) = take_keep_row(options)?;
     let format = format_name(&target, stored_as.as_deref())?;
+    if frame.state.get_file_format_factory(&format).is_none() {
+        let arrays: Vec<_> = array_sinks().map(|f| f.get_ext()).collect();
+        return plan_err!(
+            "COPY TO {target}: there is no file format {format:?}; there are {}, parquet, arrow, csv and json",
+            arrays.join(", ")
+        );
+    }
     let mut input = super::source_plan(frame, source).await?;
     if !keep_row {
         input = without_row(input)?;

@@ -49,9 +49,24 @@ pub(super) static READ_HDF5: TableFunction = TableFunction {
         summary: "A dataset of an HDF5 file as a table of row and value (a compound has a column for each member); \
                   without its name the list of those that are there: name, dtype, shape, bytes. FROM \
                   'file.h5::/group/dataset' and FROM 'file.h5' are the same.",
-        example: "SELECT max(value) FROM read_hdf5('examples/data/digits.h5', '/labels')",
+        example: "SELECT max(value) FROM read_hdf5('examples/data/digits.h5', '/digits/labels')",
     },
     parameters: &[Parameter::required("path"), Parameter::optional("dataset")],
+    plan,
+};
+
+pub(super) static READ_ZARR: TableFunction = TableFunction {
+    doc: FunctionDoc {
+        name: "read_zarr",
+        aliases: &[],
+        kind: FunctionKind::Table,
+        signature: "read_zarr(path[, array])",
+        summary: "An array of a Zarr folder, version 2 or 3, as a table of row and value; without its name the list of \
+                  those that are there: name, dtype, shape, bytes. FROM 'folder.zarr::group/array' and FROM \
+                  'folder.zarr' are the same.",
+        example: "SELECT max(value) FROM read_zarr('examples/data/digits.zarr', 'labels')",
+    },
+    parameters: &[Parameter::required("path"), Parameter::optional("array")],
     plan,
 };
 
@@ -59,7 +74,7 @@ fn plan(call: &mut Call<'_>) -> Result<LogicalPlan> {
     let Some(format) = call.name().strip_prefix(READ) else { return internal_err!("{} reads no file", call.name()) };
     let format = Format::named(format).map_err(to_datafusion)?;
     let Some(mut path) = call.text("path")? else { return call.misused("the argument path is missing") };
-    for name in ["name", "tensor", "dataset"] {
+    for name in ["name", "tensor", "dataset", "array"] {
         if let Some(entry) = call.text(name)? {
             path = format!("{path}::{entry}");
         }

@@ -229,6 +229,10 @@ impl ContainerSink for ZarrSink {
         begun.map_err(|e| e.with("array", name).with("file", self.path.display()))
     }
 
+    fn takes_fields_together(&self) -> bool {
+        true
+    }
+
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let path = self.path.display();
         let array =
