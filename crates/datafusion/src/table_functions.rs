@@ -67,6 +67,7 @@ pub(crate) static TABLE_FUNCTIONS: &[&TableFunction] = &[
     &columns::MATRIX,
     &read_file::READ_HDF5,
     &read_file::READ_NPY,
+    &read_file::READ_NPZ,
     &read_file::READ_SAFETENSORS,
     &read_file::READ_ZARR,
     &shards::SHARDS,

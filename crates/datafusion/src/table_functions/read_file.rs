@@ -25,6 +25,21 @@ pub(super) static READ_NPY: TableFunction = TableFunction {
     plan,
 };
 
+pub(super) static READ_NPZ: TableFunction = TableFunction {
+    doc: FunctionDoc {
+        name: "read_npz",
+        aliases: &[],
+        kind: FunctionKind::Table,
+        signature: "read_npz(path[, name])",
+        summary: "An array of NumPy's .npz as a table of row and value (a structured dtype has a column for each field); \
+                  without its name the list of those that are there: name, dtype, shape, bytes. FROM 'file.npz::name' \
+                  and FROM 'file.npz' are the same.",
+        example: "SELECT max(value) FROM read_npz('examples/data/digits.npz', 'labels')",
+    },
+    parameters: &[Parameter::required("path"), Parameter::optional("name")],
+    plan,
+};
+
 pub(super) static READ_SAFETENSORS: TableFunction = TableFunction {
     doc: FunctionDoc {
         name: "read_safetensors",
