@@ -86,7 +86,7 @@ impl<R: ReadChunk> Chunks<R> {
     pub(crate) fn read(&self, rows: Range<usize>) -> Result<(Buffer, u64)> {
         let first = rows.start / self.grid.chunk_rows();
         let bytes = rows.len() * self.row_bytes;
-        if rows.end <= (first + 1) * self.grid.chunk_rows() {
+        if rows.end <= (first + 1).saturating_mul(self.grid.chunk_rows()) {
             let at = (rows.start - first * self.grid.chunk_rows()) * self.row_bytes;
             if let Some(view) = self.reader.view(first)? {
                 return Ok((view.slice_with_length(at, bytes), 0));
@@ -103,7 +103,7 @@ impl<R: ReadChunk> Chunks<R> {
         let mut row = rows.start;
         while row < rows.end {
             let band = row / self.grid.chunk_rows();
-            let end = ((band + 1) * self.grid.chunk_rows()).min(rows.end);
+            let end = (band + 1).saturating_mul(self.grid.chunk_rows()).min(rows.end);
             let (part, others) = rest.split_at_mut((end - row) * self.row_bytes);
             parts.push((band, row..end, part));
             (rest, row) = (others, end);

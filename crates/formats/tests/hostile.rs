@@ -3,14 +3,15 @@
 
 mod allocations;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arrow_array::{ArrayRef, Int32Array, LargeStringArray, RecordBatch};
+use arrow_array::{Array, ArrayRef, Int32Array, LargeStringArray, RecordBatch};
 use hdf5_pure::{AttrValue, CompoundTypeBuilder, FileBuilder, MaxExtent};
 use hyperslab_core::{ArraySource, DType, FieldSpec};
 use hyperslab_formats::hdf5::Hdf5File;
+use hyperslab_formats::zarr::ZarrFolder;
 use hyperslab_formats::{Container, Format, WriteOptions};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
@@ -143,4 +144,84 @@ fn damaged_hdf5_files_are_errors() {
         });
     }
     assert_eq!(PANICS.load(Ordering::Relaxed), 0, "the library panics");
+}
+
+/// Reads all of a folder that there is to read, and ignores the errors.
+fn read_zarr(path: &Path) {
+    let Ok(zarr) = ZarrFolder::open(path) else { return };
+    let _ = zarr.group("/");
+    for entry in zarr.entries().iter().take(50) {
+        if let Ok(source) = zarr.open(&entry.name) {
+            read_source(source.as_ref());
+        }
+    }
+}
+
+/// The files of a folder, those of its folders included.
+fn files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files(&path, found) } else { found.push(path) }
+    }
+}
+
+#[test]
+fn damaged_zarr_folders_are_errors() {
+    std::panic::set_hook(Box::new(|panic| {
+        PANICS.fetch_add(1, Ordering::Relaxed);
+        eprintln!("{panic}");
+    }));
+    let folder = tempfile::tempdir().unwrap();
+    let numbers: ArrayRef = Arc::new(Int32Array::from_iter_values(0..60));
+    let texts: ArrayRef = Arc::new(LargeStringArray::from_iter_values((0..60).map(|i| "ab".repeat(i))));
+    let new = || WriteOptions::new().set("chunks", "7");
+    for (n, (options, column)) in [
+        (new(), &numbers),
+        (new().set("shards", "28"), &numbers),
+        (new().set("version", "2").set("codec", "zlib"), &numbers),
+        (new().set("codec", "gzip"), &texts),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let path = folder.path().join(format!("{n}.zarr"));
+        let dtype = if column.data_type().is_integer() { DType::Int32 } else { DType::Utf8 };
+        let field = FieldSpec::new("x", dtype, vec![]).unwrap();
+        let mut sink = Format::named("zarr").unwrap().create(&path, &[field], &options).unwrap();
+        sink.write(&RecordBatch::try_from_iter([("x", Arc::clone(column))]).unwrap()).unwrap();
+        sink.finish().unwrap();
+        let mut found = Vec::new();
+        files(&path, &mut found);
+        found.sort();
+        // The metadata, and a chunk or shard.
+        let metadata = found.iter().position(|p| p.extension().is_some_and(|e| e == "json") || p.ends_with(".zarray"));
+        let chunk = found.iter().position(|p| p.file_name().is_some_and(|n| n == "1")).unwrap();
+        for (file, rounds) in [(metadata.unwrap(), 1500), (chunk, 500)] {
+            let whole = std::fs::read(&found[file]).unwrap();
+            damage(&whole, &found[file], rounds, |_| {
+                let (most, ()) = allocations::most(|| read_zarr(&path));
+                assert!(
+                    most <= MOST,
+                    "{most} bytes: {}",
+                    String::from_utf8_lossy(&std::fs::read(&found[file]).unwrap())
+                );
+            });
+            std::fs::write(&found[file], whole).unwrap();
+        }
+        assert!(ZarrFolder::open(&path).is_ok());
+    }
+    // Numbers that overflow, and that ask for more than there is.
+    let path = folder.path().join("0.zarr");
+    let json: serde_json::Value = serde_json::from_slice(&std::fs::read(path.join("zarr.json")).unwrap()).unwrap();
+    for huge in [i64::MAX as u64, u64::MAX, 1 << 40, 1 << 31, 0] {
+        for key in ["shape", "chunk_shape"] {
+            let mut json = json.clone();
+            let place = if key == "shape" { &mut json[key] } else { &mut json["chunk_grid"]["configuration"][key] };
+            *place = serde_json::json!([huge]);
+            std::fs::write(path.join("zarr.json"), json.to_string()).unwrap();
+            let (most, ()) = allocations::most(|| read_zarr(&path));
+            assert!(most <= MOST, "{most} bytes: {key} {huge}");
+        }
+    }
+    assert_eq!(PANICS.load(Ordering::Relaxed), 0, "something panics");
 }
