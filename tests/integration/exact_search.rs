@@ -124,7 +124,7 @@ impl World {
 
     /// In every second world an index, of some bits, which rows of this dtype may not have.
     fn index(&mut self) {
-        if self.seed / TYPES.len() as u64 % 2 == 0 {
+        if (self.seed / TYPES.len() as u64).is_multiple_of(2) {
             let bits = [4, 8][self.random.below(2)];
             let created =
                 self.sessions[1].run(&format!("CREATE INDEX s ON v USING sketch (value) WITH (bits = {bits})"));

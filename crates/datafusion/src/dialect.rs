@@ -179,6 +179,25 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>> {
     nearest::rewrite(numbers::join(out))
 }
 
+/// The error, with long lists in its text as they were written.
+pub(crate) fn as_written(error: DataFusionError) -> DataFusionError {
+    match error {
+        DataFusionError::Plan(text) => DataFusionError::Plan(numbers::unjoin(&text)),
+        DataFusionError::NotImplemented(text) => DataFusionError::NotImplemented(numbers::unjoin(&text)),
+        DataFusionError::SQL(inner, trace) => match *inner {
+            ParserError::ParserError(text) => {
+                DataFusionError::SQL(Box::new(ParserError::ParserError(numbers::unjoin(&text))), trace)
+            }
+            other => DataFusionError::SQL(Box::new(other), trace),
+        },
+        DataFusionError::Context(text, inner) => DataFusionError::Context(text, Box::new(as_written(*inner))),
+        DataFusionError::Diagnostic(diagnostic, inner) => {
+            DataFusionError::Diagnostic(diagnostic, Box::new(as_written(*inner)))
+        }
+        other => other,
+    }
+}
+
 fn parse_tokens(tokens: Vec<TokenWithSpan>, recursion_limit: usize) -> Result<VecDeque<Statement>> {
     let has_nearest = nearest::is_rewritten(&tokens);
     let mut parser =

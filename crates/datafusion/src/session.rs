@@ -140,6 +140,10 @@ impl Session {
     /// Syntax, more than one statement, names, types, and clauses that nothing acts on. COMMIT: a conflict (see
     /// `Error::is_retryable` of [`from_datafusion`](crate::from_datafusion)), after which no transaction is open.
     pub async fn sql(&self, sql: &str) -> Result<DataFrame> {
+        self.plan(sql).await.map_err(dialect::as_written)
+    }
+
+    async fn plan(&self, sql: &str) -> Result<DataFrame> {
         let statement = statement::custom::parse(sql, self.recursion_limit())?;
         if let Some(control) = Control::of(&statement)? {
             control.run(&self.transaction).await?;

@@ -20,8 +20,11 @@ pub(crate) enum Number {
     Float(f64),
 }
 
-/// Joins the numbers of long lists.
+/// Joins the numbers of long lists; not of a view, whose text is kept and shown as it was written.
 pub(super) fn join(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    if tokens.iter().any(|t| matches!(&t.token, Token::Word(w) if w.value.eq_ignore_ascii_case("view"))) {
+        return tokens;
+    }
     let opening = tokens.iter().enumerate().filter(|(_, t)| t.token == Token::LBracket).map(|(i, _)| i + 1);
     let lists: Vec<(usize, usize, String)> = opening.filter_map(|start| list(&tokens, start)).collect();
     if lists.is_empty() {
@@ -75,6 +78,14 @@ pub(crate) fn joined(text: &str) -> Option<Vec<Number>> {
     text.strip_prefix(MARK)?.split(',').map(number).collect()
 }
 
+/// A text in which lists that were joined stand as they were written.
+pub(super) fn unjoin(text: &str) -> String {
+    let mut parts = text.split("'\0");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    parts.for_each(|part| out.push_str(&part.replacen('\'', "", 1)));
+    out
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
@@ -97,6 +108,7 @@ mod tests {
         assert_eq!(found.len(), 16);
         assert_eq!(found[..4], [Number::Float(0.5), Number::Integer(-2), Number::Float(3e4), Number::Float(-0.25)]);
         assert_eq!(found[15], Number::Integer(-9_223_372_036_854_775_807));
+        assert_eq!(unjoin(&format!("f(['{text}'], 'x')")), format!("f([{}], 'x')", &text[1..]));
         assert_eq!(strings(&format!("SELECT [[{numbers}], [{numbers}]]")).len(), 2);
     }
 
@@ -113,6 +125,7 @@ mod tests {
         ] {
             assert!(strings(&format!("SELECT [{list}]")).is_empty(), "{list}");
         }
+        assert!(strings(&format!("CREATE VIEW v AS SELECT [{fifteen}, 16]")).is_empty());
         // A text stays as it is.
         assert_eq!(strings(&format!("SELECT '[{fifteen}, 16]'")), [format!("[{fifteen}, 16]")]);
         assert_eq!(joined("1,2"), None);
