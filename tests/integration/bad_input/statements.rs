@@ -150,7 +150,7 @@ fn names_and_clauses() {
         ("SELECT * FROM append('v')", &["append("]),
         ("SELECT * FROM append('v', 'v', extra => 1)", &["extra"]),
         ("COPY nowhere TO 'x.npy'", &["nowhere"]),
-        ("COPY m TO 'x.npy'", &["npy", "select one"]),
+        ("COPY (SELECT 'text' AS t) TO 'x.safetensors'", &["utf8", "cast it", "array: t"]),
         ("COPY v TO 'x.unknown'", &["unknown"]),
         ("COPY (SELECT 'text' AS value) TO 'x.npy'", &["value"]),
         ("COPY (SELECT NULL::INT AS value) TO 'x.npy'", &["value", "NULL"]),
