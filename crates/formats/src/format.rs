@@ -10,9 +10,6 @@ use crate::hdf5::{Hdf5File, Hdf5Sink};
 use crate::zarr::{ZarrFolder, ZarrSink};
 use crate::{NpySink, NpySource, NpzFile, NpzSink, SafetensorsFile, SafetensorsSink, WriteOptions};
 
-/// The extensions of the formats that [`open`](crate::open) knows, in lower case.
-pub const EXTENSIONS: &[&str] = &["npy", "npz", "h5", "hdf5", "zarr", "safetensors"];
-
 /// Every format, in the order of the table in this crate's documentation.
 pub const FORMATS: &[Format] = &[
     Format {
@@ -248,7 +245,7 @@ mod tests {
     #[test]
     fn extensions_and_names_are_one_list() {
         let all: Vec<_> = FORMATS.iter().flat_map(|f| f.extensions()).copied().collect();
-        assert_eq!(all, EXTENSIONS);
+        assert_eq!(all, ["npy", "npz", "h5", "hdf5", "zarr", "safetensors"]);
         assert!(FORMATS.iter().all(|f| Format::named(f.name()).unwrap().name() == f.name()));
         let error = Format::named("xyz").unwrap_err().to_string();
         assert!(error.contains("\"xyz\"; known: npy"), "{error}");

@@ -53,7 +53,7 @@ use hyperslab_core::{ArraySink, ArraySource, FieldSpec, Result};
 
 pub use concat::ConcatSource;
 pub use container::{Container, ContainerSink, Entry};
-pub use format::{EXTENSIONS, FORMATS, Format, split_entry};
+pub use format::{FORMATS, Format, split_entry};
 pub use group::GroupSource;
 pub use npy::{NpySink, NpySource};
 pub use npz::{NpzFile, NpzSink};

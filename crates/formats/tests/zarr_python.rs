@@ -2,24 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod python;
+mod wanted;
 
 use std::path::Path;
-use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, LargeStringArray};
-use hyperslab_core::{ArraySource, ErrorKind};
+use arrow_array::{Array, ArrayRef};
+use hyperslab_core::ErrorKind;
+use hyperslab_formats::Container;
 use hyperslab_formats::zarr::ZarrFolder;
-use hyperslab_formats::{Container, NpySource};
-
-/// The values that a `.npy` or a `.json` list of texts holds.
-fn wanted(path: &Path) -> ArrayRef {
-    if path.extension().is_some_and(|e| e == "json") {
-        let texts: Vec<String> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-        return Arc::new(LargeStringArray::from(texts));
-    }
-    let source = NpySource::open(path).unwrap();
-    source.read(0, 0..source.rows()).unwrap().array
-}
+use wanted::wanted;
 
 #[test]
 fn what_zarr_python_writes_is_read() {

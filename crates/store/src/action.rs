@@ -1,11 +1,14 @@
 //! The actions of the log: what one version changes, as it stands in an entry.
 
+mod index;
+
 use std::fmt;
 
 use hyperslab_core::{DType, Error, FieldSpec, Fill, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
+pub(crate) use self::index::{IndexCreate, IndexDrop, IndexFill, IndexRecord};
 pub(crate) use crate::codec::Codec;
 use crate::layout;
 use crate::shard::Shard;
@@ -275,44 +278,6 @@ pub(crate) struct ArrayRecord {
     pub next_field: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub indexes: Vec<IndexRecord>,
-}
-
-/// An index: columns that a program computes from the values of a field, beside the fields.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct IndexRecord {
-    pub name: String,
-    /// The field that it is of.
-    pub field: u32,
-    /// What computes the columns, and how.
-    pub kind: String,
-    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
-    pub options: serde_json::Map<String, serde_json::Value>,
-    /// Ids are those of no field. The fill value stands in rows of which nothing is known.
-    pub columns: Vec<FieldRecord>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct IndexCreate {
-    pub array: Id,
-    pub index: IndexRecord,
-}
-
-/// A segment gets the shards of index columns of which it had none.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct IndexFill {
-    pub array: Id,
-    pub segment: u32,
-    pub shards: Vec<Shard>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct IndexDrop {
-    pub array: Id,
-    pub name: String,
 }
 
 /// Options of an array are changed; what is absent stays.

@@ -167,6 +167,10 @@ impl UrlTableFactory for FileTableFactory {
             return Ok(Some(open_table(name, None)?));
         }
         let table = self.listing.try_new(name).await?;
+        let path = split_entry(name).0;
+        if table.is_none() && path.is_file() {
+            Format::of_path(&path).map_err(to_datafusion)?;
+        }
         let is_file = extension(name).is_some_and(|e| LISTED.contains(&e.as_str())) && !name.contains("://");
         if table.is_none() && is_file && !is_glob(name) && !Path::new(name).exists() {
             return plan_err!("there is no file {name:?}");
