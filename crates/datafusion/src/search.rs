@@ -6,7 +6,7 @@
 //! their row numbers; and where the input has a filter or a join, the vectors too are read by the numbers of its rows, so
 //! that those of other rows are not touched.
 
-mod direct;
+mod array_search;
 mod exec;
 mod indexed;
 mod joined;
@@ -19,7 +19,7 @@ mod query;
 mod rank;
 mod stream;
 
-pub use direct::{ArraySearch, SearchOptions, SearchRows};
+pub use array_search::{ArraySearch, SearchOptions, SearchRows};
 pub(crate) use joined::search_of;
 pub(crate) use lineage::origin;
 pub(crate) use logical::{Order, Outer, Output, Search, count_of, pushed_condition, vector_column};
