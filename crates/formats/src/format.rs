@@ -7,6 +7,7 @@ use hyperslab_core::{ArraySink, ArraySource, Error, FieldSpec, Result};
 
 use crate::container::{Container, ContainerSink, OneArray, names};
 use crate::hdf5::{Hdf5File, Hdf5Sink};
+use crate::torch::{TorchFile, TorchSink};
 use crate::zarr::{ZarrFolder, ZarrSink};
 use crate::{NpySink, NpySource, NpzFile, NpzSink, SafetensorsFile, SafetensorsSink, WriteOptions};
 
@@ -41,6 +42,12 @@ pub const FORMATS: &[Format] = &[
         extensions: &["safetensors"],
         reader: Reader::Container(|path| Ok(Arc::new(SafetensorsFile::open(path)?))),
         writer: Writer::Container(|path, options| Ok(Box::new(SafetensorsSink::create(path, options)?))),
+    },
+    Format {
+        name: "torch",
+        extensions: &["pt", "pth"],
+        reader: Reader::Container(|path| Ok(Arc::new(TorchFile::open(path)?))),
+        writer: Writer::Container(|path, options| Ok(Box::new(TorchSink::create(path, options)?))),
     },
 ];
 
@@ -245,7 +252,7 @@ mod tests {
     #[test]
     fn extensions_and_names_are_one_list() {
         let all: Vec<_> = FORMATS.iter().flat_map(|f| f.extensions()).copied().collect();
-        assert_eq!(all, ["npy", "npz", "h5", "hdf5", "zarr", "safetensors"]);
+        assert_eq!(all, ["npy", "npz", "h5", "hdf5", "zarr", "safetensors", "pt", "pth"]);
         assert!(FORMATS.iter().all(|f| Format::named(f.name()).unwrap().name() == f.name()));
         let error = Format::named("xyz").unwrap_err().to_string();
         assert!(error.contains("\"xyz\"; known: npy"), "{error}");

@@ -17,7 +17,6 @@
 //!
 //! Source of the format: <https://numpy.org/doc/stable/reference/generated/numpy.savez.html>.
 
-mod directory;
 mod sink;
 
 #[cfg(test)]
@@ -38,8 +37,7 @@ use crate::NpySource;
 use crate::container::{Container, Entry, STRUCT, missing_entry};
 use crate::map::MappedFile;
 use crate::npy::NpyLayout;
-
-use directory::{Method, Packed};
+use crate::zip::{self, Method, Packed};
 
 pub use sink::NpzSink;
 
@@ -65,9 +63,7 @@ impl NpzFile {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let file = Arc::new(MappedFile::open(path.as_ref())?);
         let mut found = Self { entries: Vec::new(), packed: Vec::new(), by_name: HashMap::new(), file };
-        for (name, packed) in
-            directory::read(found.file.bytes()).map_err(|e| e.with("file", path.as_ref().display()))?
-        {
+        for (name, packed) in zip::read(found.file.bytes()).map_err(|e| e.with("file", path.as_ref().display()))? {
             let Some(name) = name.strip_suffix(".npy") else { continue };
             if found.by_name.insert(name.to_owned(), found.entries.len()).is_some() {
                 return Err(

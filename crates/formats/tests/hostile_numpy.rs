@@ -1,4 +1,4 @@
-//! Damaged files of the formats around NumPy are errors: no panic, no memory beyond what a file of that size is worth.
+//! Damaged files of the formats around NumPy, and of torch, are errors: no panic, no memory beyond what a file of that size is worth.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod allocations;
@@ -81,6 +81,7 @@ const FILES: &[&str] = &[
     "stored.npz",
     "deflated.npz",
     "mixed.npz",
+    "views.pt",
     "records.npy",
     "fortran_records.npy",
     "unicode.npy",

@@ -14,23 +14,23 @@ const MAX_32: u64 = u32::MAX as u64;
 
 /// Where an entry lies in the archive, and how.
 #[derive(Debug, Clone)]
-pub(super) struct Packed {
-    pub(super) range: Range<usize>,
-    pub(super) method: Method,
+pub(crate) struct Packed {
+    pub(crate) range: Range<usize>,
+    pub(crate) method: Method,
     /// Bytes when it is unpacked.
-    pub(super) bytes: u64,
-    pub(super) crc: u32,
+    pub(crate) bytes: u64,
+    pub(crate) crc: u32,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Method {
+pub(crate) enum Method {
     Stored,
     Deflated,
     Refused(String),
 }
 
 /// The files of an archive, in order. Each lies within the archive, and none in another.
-pub(super) fn read(all: &[u8]) -> Result<Vec<(String, Packed)>> {
+pub(crate) fn read(all: &[u8]) -> Result<Vec<(String, Packed)>> {
     let Directory { range, base, count } = find(all)?;
     let mut entries = Vec::new();
     let mut at = range.start;
@@ -133,7 +133,7 @@ fn place(all: &[u8], base: usize, start: u64, packed: u64, directory: usize) -> 
 }
 
 fn bad(what: &str) -> Error {
-    Error::corrupt(format!("this is no whole .npz file: {what}; copy or download it again"))
+    Error::corrupt(format!("this is no whole zip archive: {what}; copy or download it again"))
 }
 
 fn part(bytes: &[u8], start: usize, length: usize) -> Option<&[u8]> {
