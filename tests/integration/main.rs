@@ -9,9 +9,11 @@
     reason = "tests"
 )]
 
+mod attach;
 mod bad_input;
 mod cli;
 mod exact_search;
+mod foreign_files;
 mod functions;
 mod indexes;
 mod joined_search;

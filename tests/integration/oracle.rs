@@ -1,6 +1,7 @@
 //! NumPy and pyarrow as oracles: what they say of slices, of nearest rows, of shards and of files is right.
 
 mod files;
+mod shapes;
 mod shards;
 mod slices;
 mod top_k;

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use clap::ValueEnum;
+use datafusion::catalog::CatalogProvider;
+use hyperslab::store::DEFAULT_SCHEMA;
 use hyperslab::{FunctionKind, Session, function_docs};
 use rustyline::completion::Completer;
 use rustyline::highlight::Highlighter;
@@ -16,8 +18,8 @@ use crate::dot;
 use crate::output::Format;
 use crate::script::open_quote;
 
-const KEYWORDS: &str = "ALL ALTER ANALYZE AND AS ASC BEGIN BETWEEN BIGINT BOOLEAN BY CASE CAST COLUMN COMMIT COPY COUNT \
-    CREATE CROSS DATABASE DELETE DESC DESCRIBE DISTINCT DOUBLE DROP ELSE END EXCEPT EXISTS EXPLAIN EXTERNAL FALSE FLOAT \
+const KEYWORDS: &str = "ALL ALTER ANALYZE AND AS ASC ATTACH BEGIN BETWEEN BIGINT BOOLEAN BY CASE CAST COLUMN COMMIT COPY COUNT \
+    CREATE CROSS DATABASE DELETE DESC DESCRIBE DETACH DISTINCT DOUBLE DROP ELSE END EXCEPT EXISTS EXPLAIN EXTERNAL FALSE FLOAT \
     FROM FULL GROUP HALF HAVING IF IN INNER INSERT INT INTERSECT INTERVAL INTO IS JOIN LATERAL LEFT LIKE LIMIT LOCATION \
     NOT NULL NULLS OFFSET ON OPTIONS OR ORDER OUTER OVER PARTITION QUALIFY RENAME REPLACE RIGHT ROLLBACK SCHEMA SELECT \
     SET SHOW SMALLINT STORED TABLE TABLES TENSOR THEN TIMESTAMP TINYINT TO TRUE TRUNCATE UNION UNSIGNED UPDATE USING \
@@ -49,7 +51,7 @@ impl Names {
                         let fields = snapshot.array(&name).map(|a| a.fields().to_vec()).unwrap_or_default();
                         names.columns.extend(fields.iter().map(|f| f.name().to_owned()));
                     }
-                    names.tables.insert(name.to_string());
+                    names.tables.insert(qualified(&schema, &array));
                 }
             }
         }
@@ -67,15 +69,36 @@ impl Names {
     }
 }
 
-/// Views and external tables: what the session's catalogs know beside the arrays.
+/// Every table of the session's catalogs as FROM names it: views, external tables and what is attached beside the arrays.
 pub(crate) fn other_tables(session: &Session) -> Vec<String> {
     let context = session.context();
     let catalogs = context.catalog_names().into_iter().filter_map(|name| context.catalog(&name));
-    let schemas = catalogs.flat_map(|catalog| {
+    let tables = |catalog: Arc<dyn CatalogProvider>| {
         let names = catalog.schema_names().into_iter().filter(|name| name != "information_schema");
-        names.filter_map(move |name| catalog.schema(&name)).collect::<Vec<_>>()
-    });
-    schemas.flat_map(|schema| schema.table_names()).collect()
+        let of = |schema: String| {
+            let tables = catalog.schema(&schema).map(|s| s.table_names()).unwrap_or_default();
+            tables.into_iter().map(move |table| qualified(&schema, &table))
+        };
+        names.flat_map(of).collect::<Vec<_>>()
+    };
+    catalogs.flat_map(tables).collect()
+}
+
+/// A table's name, with its schema unless it is the default one.
+pub(crate) fn qualified(schema: &str, table: &str) -> String {
+    match schema == DEFAULT_SCHEMA {
+        true => table.to_owned(),
+        false => format!("{}.{}", quoted(schema), quoted(table)),
+    }
+}
+
+/// A name as SQL takes it: in quotes where it needs them.
+fn quoted(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    match name.chars().all(plain) && !name.starts_with(|c: char| c.is_ascii_digit()) {
+        true => name.to_owned(),
+        false => format!("\"{}\"", name.replace('"', "\"\"")),
+    }
 }
 
 /// The line editor's helper.
@@ -132,8 +155,13 @@ pub(crate) fn complete(names: &Names, before: &str, line: &str) -> (usize, Vec<S
         .map_or(0, |at| at + line.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8));
     let prefix = line.get(start..).unwrap_or_default();
     let ahead = line.get(..start).unwrap_or_default();
-    if ahead.ends_with('.') {
-        return (start, starting_with(&names.columns, prefix));
+    if let Some(qualifier) = ahead.strip_suffix('.') {
+        let word = qualifier.rfind(|c: char| !(c.is_alphanumeric() || c == '_')).map_or(0, |at| at + 1);
+        let schema = format!("{}.", qualifier.get(word..).unwrap_or_default());
+        let mut found = starting_with(&names.columns, prefix);
+        let tables = starting_with(&names.tables, &format!("{schema}{prefix}"));
+        found.extend(tables.iter().filter_map(|table| table.strip_prefix(&schema)).map(str::to_owned));
+        return (start, found);
     }
     let previous = ahead.split_whitespace().next_back().unwrap_or_default().to_ascii_uppercase();
     if BEFORE_TABLE.contains(&previous.as_str()) {
@@ -208,7 +236,7 @@ mod tests {
     fn names() -> Names {
         let set = |words: &[&str]| words.iter().map(|&w| w.to_owned()).collect();
         Names {
-            tables: set(&["embeddings", "digits"]),
+            tables: set(&["embeddings", "digits", "x.labels", "x.\"group/value\""]),
             columns: set(&["row", "value", "embedding"]),
             functions: set(&["l2_distance", "top_k"]),
         }
@@ -225,6 +253,9 @@ mod tests {
         assert_eq!(after("SELECT l2"), ["l2_distance("]);
         assert_eq!(after("SELECT * FROM emb"), ["embeddings"]);
         assert_eq!(after("SELECT e.emb"), ["embedding"]);
+        assert_eq!(after("SELECT * FROM x.la"), ["labels"]);
+        assert!(after("SELECT * FROM x.").contains(&"\"group/value\"".to_owned()));
+        assert_eq!((quoted("a_1"), quoted("1"), quoted("a/\"B")), ("a_1".into(), "\"1\"".into(), "\"a/\"\"B\"".into()));
         assert_eq!(after("SELECT emb"), ["embedding", "embeddings"]);
         assert!(after("SELECT * FROM ").contains(&"digits".to_owned()));
         assert!(after("SELECT ").is_empty());

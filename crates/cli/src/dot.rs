@@ -11,7 +11,7 @@ use hyperslab::core::TimeUnit;
 use hyperslab::{ArrayName, DType, FieldSpec, FunctionKind, Snapshot, function_docs};
 
 use crate::args::parse_rows;
-use crate::complete::other_tables;
+use crate::complete::{other_tables, qualified};
 use crate::output::Format;
 use crate::run::{App, Failure, Target, open_session};
 
@@ -208,7 +208,7 @@ fn tables(app: &mut App, _: &[String]) -> Done {
         contents.push(Some(fields.join(", ")));
     }
     for name in other_tables(&app.session) {
-        if !arrays.iter().any(|array| array.name == name) {
+        if !arrays.iter().any(|array| qualified(&array.schema, &array.name) == name) {
             names.push(name);
             counts.push(None);
             contents.push(None);

@@ -12,6 +12,7 @@ mod output;
 mod run;
 mod script;
 mod shell;
+mod shrunk;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         }
     };
     ignore_file_size_signal(&runtime);
+    shrunk::say_so_before_the_end();
     let code = start(options, &runtime);
     // A statement that was left to itself does not hold up the end.
     runtime.shutdown_background();

@@ -146,7 +146,22 @@ pub fn from_field(column: &Field) -> Result<FieldSpec> {
             Err(unsupported("; its lists have no fixed length: cast it, for example with ::FLOAT[384]"))
         }
         DataType::Null => Err(unsupported("; give it a type with a cast")),
-        _ => Err(unsupported("; cast it to a number, a bool, a timestamp or text")),
+        other => Err(unsupported(hint(other))),
+    }
+}
+
+/// What makes a column of a type that no array holds one that can be stored.
+fn hint(data_type: &DataType) -> &'static str {
+    match data_type {
+        DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => {
+            "; cast it, for example with ::DOUBLE or ::BIGINT"
+        }
+        DataType::Date32 | DataType::Date64 => "; cast it with ::TIMESTAMP(0)",
+        DataType::Timestamp(_, Some(_)) => "; times have no zone there: cast it to UTC with ::TIMESTAMP(6)",
+        DataType::Time32(_) | DataType::Time64(_) | DataType::Interval(_) => "; cast it to text with ::VARCHAR",
+        DataType::Struct(_) => "; take its members as columns, as in s['a'] AS a",
+        DataType::Map(..) | DataType::Union(..) => "; take what is needed of it as columns",
+        _ => "; cast it to a number, a bool, a timestamp or text",
     }
 }
 
@@ -186,6 +201,7 @@ fn dtype_of(data_type: &DataType) -> Option<DType> {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => DType::Utf8,
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => DType::Binary,
         DataType::FixedSizeBinary(n) => DType::FixedBytes(u32::try_from(*n).ok()?),
+        DataType::Dictionary(_, values) => return dtype_of(values),
         DataType::FixedSizeList(item, 2) if item.name() == COMPLEX => match item.data_type() {
             DataType::Float32 => DType::Complex64,
             DataType::Float64 => DType::Complex128,

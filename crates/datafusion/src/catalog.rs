@@ -14,11 +14,27 @@ use crate::error::to_datafusion;
 use crate::table::ArrayTable;
 use crate::transaction::Seen;
 
+mod attached;
+
+pub(crate) use attached::name_in;
+use attached::{Attached, Attachments};
+
 /// Views, external tables and other tables that live as long as the session: by schema, then name.
 type SessionTables = Arc<RwLock<BTreeMap<String, BTreeMap<String, Arc<dyn TableProvider>>>>>;
 
+/// The schema in which DataFusion shows what there is.
+const INFORMATION_SCHEMA: &str = "information_schema";
+
+/// Why a statement that writes to an attached path is refused.
+pub(crate) fn only_read(path: &str) -> String {
+    format!(
+        "{path} is attached, and what is attached is only read; write to a file with COPY, to a store by opening it"
+    )
+}
+
 /// A store's schemas. Live, every look-up sees the newest version; pinned, all see one. Beside the arrays it holds the
-/// views and external tables of a session, which are not stored. Clones and pinned copies share those.
+/// views and external tables of a session, and as schemas what it attached; these are not stored. Clones and pinned
+/// copies share them.
 #[derive(Debug, Clone)]
 pub struct StoreCatalog {
     store: Store,
@@ -26,12 +42,13 @@ pub struct StoreCatalog {
     /// Whether a transaction's own changes are in the pinned snapshot.
     staged: bool,
     others: SessionTables,
+    attachments: Attachments,
 }
 
 impl StoreCatalog {
     /// The newest version of a store, whichever that is at each look-up.
     pub fn new(store: Store) -> Self {
-        Self { store, pin: None, staged: false, others: SessionTables::default() }
+        Self { store, pin: None, staged: false, others: SessionTables::default(), attachments: Attachments::default() }
     }
 
     /// One version of a store, without tables of a session; see also [`pin`](Self::pin).
@@ -42,7 +59,7 @@ impl StoreCatalog {
     /// The same catalog at one version; it shares the session's views and external tables.
     #[must_use]
     pub fn pin(&self, snapshot: Arc<Snapshot>) -> Self {
-        Self { pin: Some(snapshot), ..self.clone() }
+        Self { pin: Some(snapshot), attachments: self.attachments.for_statement(), ..self.clone() }
     }
 
     /// The same catalog as a statement sees it.
@@ -68,7 +85,11 @@ impl StoreCatalog {
 
     /// A schema of the store, without asking whether it exists: its look-ups say so.
     pub fn store_schema(&self, name: &str) -> StoreSchema {
-        StoreSchema { name: name.to_owned(), catalog: self.clone() }
+        let catalog = match self.pin {
+            Some(_) => self.clone(),
+            None => Self { attachments: self.attachments.for_statement(), ..self.clone() },
+        };
+        StoreSchema { name: name.to_owned(), catalog }
     }
 
     /// An array by schema and name, for planners that cannot wait; `None` when there is none.
@@ -78,16 +99,60 @@ impl StoreCatalog {
     pub fn array_table(&self, schema: &str, name: &str) -> Result<Option<ArrayTable>> {
         self.store_schema(schema).array_table(name)
     }
+
+    /// Makes the arrays at a path tables of a schema of that name, for as long as the session lives.
+    ///
+    /// # Errors
+    /// A name in use; a path where nothing is, or nothing that is known.
+    pub(crate) fn attach(&self, name: &str, path: &str, if_not_exists: bool) -> Result<()> {
+        if if_not_exists && self.attachments.names().iter().any(|n| n == name) {
+            return Ok(());
+        }
+        if self.has_schema(name)? || name == INFORMATION_SCHEMA {
+            return plan_err!("ATTACH: there is a schema {name:?}; choose another name");
+        }
+        self.attachments.attach(name, path)
+    }
+
+    /// Forgets what was attached; false if there was nothing of that name.
+    pub(crate) fn detach(&self, name: &str) -> bool {
+        self.attachments.detach(name)
+    }
+
+    /// Where what is attached as this schema is: the path. A schema of the store goes before it.
+    pub(crate) fn attached_path(&self, schema: &str) -> Result<Option<String>> {
+        Ok(if self.has_schema(schema)? { None } else { self.attachments.path(schema) })
+    }
+
+    /// The attached store that is this schema, at the version that the statement sees.
+    ///
+    /// # Errors
+    /// When it cannot be read any more.
+    pub(crate) fn attached_store(&self, schema: &str) -> Result<Option<Self>> {
+        Ok(self.attached(schema)?.and_then(|attached| attached.store()))
+    }
+
+    fn attached(&self, schema: &str) -> Result<Option<Arc<Attached>>> {
+        if self.has_schema(schema)? { Ok(None) } else { self.attachments.get(schema) }
+    }
+
+    fn has_schema(&self, name: &str) -> Result<bool> {
+        Ok(self.snapshot()?.schemas().iter().any(|n| n == name))
+    }
 }
 
 impl CatalogProvider for StoreCatalog {
     fn schema_names(&self) -> Vec<String> {
-        self.snapshot().map(|s| s.schemas()).unwrap_or_default()
+        let mut names = self.snapshot().map(|s| s.schemas()).unwrap_or_default();
+        names.extend(self.attachments.names());
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
         // Where the store cannot be read, the schema's look-ups give the error, which this one cannot.
-        let missing = self.snapshot().is_ok_and(|s| !s.schemas().iter().any(|n| n == name));
+        let missing = self.has_schema(name).is_ok_and(|there| !there) && self.attachments.path(name).is_none();
         (!missing).then(|| Arc::new(self.store_schema(name)) as _)
     }
 
@@ -136,6 +201,9 @@ impl StoreSchema {
     /// # Errors
     /// When the store cannot be read.
     pub fn array_table(&self, name: &str) -> Result<Option<ArrayTable>> {
+        if let Some(attached) = self.catalog.attached(&self.name)? {
+            return attached.table(name).map(Some);
+        }
         let snapshot = self.catalog.snapshot()?;
         let name = ArrayName::new(&self.name, name);
         if !snapshot.contains(&name) {
@@ -152,6 +220,14 @@ impl StoreSchema {
         others.get(&self.name)?.get(name).cloned()
     }
 
+    /// Refuses to change what is attached.
+    fn refuse_attached(&self) -> Result<()> {
+        match self.catalog.attached_path(&self.name)? {
+            Some(path) => plan_err!("{}: {}", self.name, only_read(&path)),
+            None => Ok(()),
+        }
+    }
+
     fn is_array(&self, name: &str) -> Result<bool> {
         Ok(self.catalog.snapshot()?.contains(ArrayName::new(&self.name, name)))
     }
@@ -160,6 +236,9 @@ impl StoreSchema {
 #[async_trait]
 impl SchemaProvider for StoreSchema {
     fn table_names(&self) -> Vec<String> {
+        if let Ok(Some(attached)) = self.catalog.attached(&self.name) {
+            return attached.names();
+        }
         let mut names = self.catalog.snapshot().map(|s| s.arrays(&self.name)).unwrap_or_default();
         let others = self.catalog.others.read().unwrap_or_else(PoisonError::into_inner);
         names.extend(others.get(&self.name).into_iter().flat_map(BTreeMap::keys).cloned());
@@ -176,13 +255,14 @@ impl SchemaProvider for StoreSchema {
     }
 
     async fn table_type(&self, name: &str) -> Result<Option<TableType>> {
-        if self.is_array(name)? {
+        if self.is_array(name)? || self.catalog.attached_path(&self.name)?.is_some() {
             return Ok(Some(TableType::Base));
         }
         Ok(self.session_table(name).map(|t| t.table_type()))
     }
 
     fn register_table(&self, name: String, table: Arc<dyn TableProvider>) -> Result<Option<Arc<dyn TableProvider>>> {
+        self.refuse_attached()?;
         if self.is_array(&name)? {
             return plan_err!("there is already an array {name:?}; drop it first or choose another name");
         }
@@ -191,6 +271,7 @@ impl SchemaProvider for StoreSchema {
     }
 
     fn deregister_table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        self.refuse_attached()?;
         // An array is dropped by a statement, which says so; never by forgetting a registration.
         if self.is_array(name)? {
             return exec_err!("array {name:?} cannot be deregistered; drop it with DROP TABLE in a Hyperslab session");
@@ -200,7 +281,10 @@ impl SchemaProvider for StoreSchema {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.is_array(name).unwrap_or(false) || self.session_table(name).is_some()
+        match self.catalog.attached(&self.name) {
+            Ok(Some(attached)) => attached.table(name).is_ok(),
+            _ => self.is_array(name).unwrap_or(false) || self.session_table(name).is_some(),
+        }
     }
 }
 

@@ -29,6 +29,7 @@ mod write;
 pub use catalog::{StoreCatalog, StoreSchema};
 pub use error::{from_datafusion, to_datafusion};
 pub use functions::{FunctionDoc, FunctionKind, function_docs};
+pub use hyperslab_formats::shrunk_files;
 pub use hyperslab_vector::{Hit, Metric};
 pub use index::SketchIndex;
 pub use scan::{ArrayScanExec, RowRanges};

@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use hyperslab_store::ArrayName;
 
+use crate::catalog::name_in;
 use crate::table::ArrayTable;
 use crate::table_functions::{self, Call, TableFunction};
 use crate::version::{self, VersionRef};
@@ -70,12 +71,17 @@ impl HyperslabRelations {
         let Some(catalog) = catalog.as_deref().and_then(files::store_catalog) else {
             return plan_err!("{name} {clause}: only arrays of a store have versions");
         };
+        let attached = catalog.attached_store(&resolved.schema)?;
+        let catalog = attached.as_ref().unwrap_or(catalog);
         let store = catalog.store();
         let value = |expr| version::constant(context.sql_to_expr(expr, &DFSchema::empty())?);
         let snapshot = version.snapshot(store, catalog.snapshot()?.as_ref(), value)?;
-        let array = ArrayName::new(resolved.schema.as_ref(), resolved.table.as_ref());
+        let array = match &attached {
+            Some(_) => name_in(&snapshot, &resolved.table),
+            None => ArrayName::new(resolved.schema.as_ref(), resolved.table.as_ref()),
+        };
         if !snapshot.contains(&array) {
-            if catalog.store_schema(&resolved.schema).session_table(&resolved.table).is_some() {
+            if attached.is_none() && catalog.store_schema(&resolved.schema).session_table(&resolved.table).is_some() {
                 return plan_err!("{name} {clause}: a view or an external table has no versions, only arrays have");
             }
             let missing = snapshot.array(&array).err();
@@ -83,7 +89,10 @@ impl HyperslabRelations {
             return plan_err!("in version {}, {why}", snapshot.version());
         }
         let array = snapshot.array(&array).map_err(to_datafusion)?;
-        let table = ArrayTable::from_array(store.clone(), array).explicit();
+        let mut table = ArrayTable::from_array(store.clone(), array).explicit();
+        if attached.is_some() {
+            table = table.attached(&resolved.schema, &resolved.table);
+        }
         let scanned = TableReference::bare(table.scan_name());
         let plan = LogicalPlanBuilder::scan(scanned, provider_as_source(Arc::new(table)), None)?;
         let plan = plan.alias(reference)?.build()?;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, UrlTableFactory};
 use datafusion::common::{Result, plan_err};
@@ -11,15 +12,15 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
-use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder, Statement as PlanStatement};
+use datafusion::logical_expr::{DdlStatement, LogicalPlan, LogicalPlanBuilder, Statement as PlanStatement};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use hyperslab_store::{DEFAULT_SCHEMA, Snapshot, Store};
 
 use crate::catalog::StoreCatalog;
-use crate::files::{FileTableFactory, file_catalog};
+use crate::files::{FileTableFactory, explained_by_name, file_catalog, local_files};
 use crate::index::SketchIndex;
 use crate::optimizer::lateral::join_searches;
-use crate::optimizer::pin::{StatementIsPinned, pin};
+use crate::optimizer::pin::{Sight, StatementIsPinned, pin};
 use crate::statement::custom::AnyStatement;
 use crate::statement::transaction::Control;
 use crate::transaction::{OpenTransaction, Seen};
@@ -130,8 +131,8 @@ impl Session {
 
     /// Plans one statement. Queries run when the frame is collected or streamed; everything that changes the store or
     /// writes a file (CREATE TABLE, INSERT, DROP TABLE, COPY …) runs when its frame is collected too, so that EXPLAIN
-    /// changes nothing. What concerns the session alone (CREATE VIEW, CREATE EXTERNAL TABLE, SET, PREPARE) takes effect
-    /// at once, which is DataFusion's habit; so do BEGIN, COMMIT and ROLLBACK.
+    /// changes nothing. What concerns the session alone (CREATE VIEW, CREATE EXTERNAL TABLE, ATTACH, SET, PREPARE) takes
+    /// effect at once, which is DataFusion's habit; so do BEGIN, COMMIT and ROLLBACK.
     ///
     /// The statement sees the store, or the open transaction, as it is now, whatever is changed before the frame is
     /// collected. A frame that writes must be collected in the transaction in which it was planned.
@@ -150,6 +151,9 @@ impl Session {
             return Ok(DataFrame::new(self.context.state(), LogicalPlanBuilder::empty(false).build()?));
         }
         let frame = Frame::new(self)?;
+        if statement::attach::run(&frame, &statement)? {
+            return Ok(DataFrame::new(frame.state, LogicalPlanBuilder::empty(false).build()?));
+        }
         let plan = frame.plan(statement).await?;
         let plan = frame.pin(plan)?;
         match plan {
@@ -157,6 +161,12 @@ impl Session {
                 let (_, plan) = self.context.execute_logical_plan(plan).await?.into_parts();
                 let plan = frame.pin(plan)?;
                 Ok(DataFrame::new(frame.state, plan))
+            }
+            LogicalPlan::Ddl(DdlStatement::CreateExternalTable(create)) => {
+                let files: Vec<_> = create.locations.iter().flat_map(|text| local_files(text)).collect();
+                let done =
+                    self.context.execute_logical_plan(LogicalPlan::Ddl(DdlStatement::CreateExternalTable(create)));
+                done.await.map_err(|e| explained_by_name(e, &files))
             }
             LogicalPlan::Ddl(_) | LogicalPlan::Statement(_) => self.context.execute_logical_plan(plan).await,
             plan => Ok(DataFrame::new(frame.state, plan)),
@@ -214,10 +224,12 @@ pub(crate) struct Frame {
     staged: bool,
     pub(crate) catalog: StoreCatalog,
     pub(crate) state: SessionState,
+    began: Instant,
 }
 
 impl Frame {
     fn new(session: &Session) -> Result<Self> {
+        let began = Instant::now();
         let seen = session.transaction.see()?;
         let catalog = session.catalog.see(&seen);
         let pinned = PinnedCatalogs { inner: Arc::clone(&session.catalogs), catalog: catalog.clone() };
@@ -228,12 +240,14 @@ impl Frame {
         let Seen { snapshot, staged, scope } = seen;
         state.config_mut().set_extension(Arc::new(scope));
         state.mark_start_execution();
-        Ok(Self { store: session.store.clone(), snapshot, staged, catalog, state })
+        Ok(Self { store: session.store.clone(), snapshot, staged, catalog, state, began })
     }
 
     /// Binds a plan to what the statement sees.
     pub(crate) fn pin(&self, plan: LogicalPlan) -> Result<LogicalPlan> {
-        pin(join_searches(plan)?, &self.store, &self.snapshot, self.staged)
+        let session = Some((&self.catalog, self.began));
+        let sight = Sight { store: &self.store, snapshot: &self.snapshot, staged: self.staged, session };
+        pin(join_searches(plan)?, sight)
     }
 
     /// Plans one statement; ours are taken aside.

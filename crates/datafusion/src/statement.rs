@@ -14,12 +14,15 @@ use datafusion::sql::sqlparser::ast::{
 };
 use hyperslab_store::{ArrayName, Snapshot};
 
+use crate::catalog::only_read;
 use crate::session::{CATALOG, Frame};
 use crate::version::{self, VersionRef};
 
 mod alter_table;
+pub(crate) mod attach;
 mod check;
 mod copy;
+mod create_external;
 mod create_index;
 mod create_table;
 pub(crate) mod custom;
@@ -68,6 +71,7 @@ async fn plan(frame: &Frame, parsed: Parsed) -> Result<LogicalPlan> {
             let _ = VisitMut::visit(sql.as_mut(), &mut TextVectors);
             plan_sql(frame, *sql).await
         }
+        Parsed::CreateExternalTable(create) => create_external::plan(frame, create).await,
         other => frame.state.statement_to_plan(other).await,
     }
 }
@@ -192,15 +196,28 @@ impl Frame {
 
     /// The name in the store that a table's name means, whether or not there is an array; none for another catalog.
     pub(crate) fn store_name(&self, name: &ObjectName) -> Result<Option<ArrayName>> {
-        Ok(self.resolve(object_name_to_table_reference(name.clone(), self.normalizes())?))
+        self.resolve(object_name_to_table_reference(name.clone(), self.normalizes())?)
     }
 
     /// The same of a name that is normalized already.
-    pub(crate) fn resolve(&self, reference: TableReference) -> Option<ArrayName> {
+    ///
+    /// # Errors
+    /// A name of what is attached, which no statement that asks for the store's names acts on.
+    pub(crate) fn resolve(&self, reference: TableReference) -> Result<Option<ArrayName>> {
         let defaults = &self.state.config_options().catalog;
         let resolved = reference.resolve(&defaults.default_catalog, &defaults.default_schema);
-        let ours = resolved.catalog.as_ref() == CATALOG;
-        ours.then(|| ArrayName::new(resolved.schema.as_ref(), resolved.table.as_ref()))
+        if resolved.catalog.as_ref() != CATALOG {
+            return Ok(None);
+        }
+        self.refuse_attached(&resolved.schema)?;
+        Ok(Some(ArrayName::new(resolved.schema.as_ref(), resolved.table.as_ref())))
+    }
+
+    fn refuse_attached(&self, schema: &str) -> Result<()> {
+        match self.catalog.attached_path(schema)? {
+            Some(path) => plan_err!("{schema}: {}", only_read(&path)),
+            None => Ok(()),
+        }
     }
 
     /// The array of that name, which must be there.
@@ -234,11 +251,13 @@ impl Frame {
             _ => return plan_err!("{name} is no name of a schema"),
         };
         let default = &self.state.config_options().catalog.default_catalog;
-        Ok(match reference {
-            SchemaReference::Bare { schema } if default == CATALOG => Some(schema.to_string()),
-            SchemaReference::Full { schema, catalog } if catalog.as_ref() == CATALOG => Some(schema.to_string()),
-            _ => None,
-        })
+        let schema = match reference {
+            SchemaReference::Bare { schema } if default == CATALOG => schema.to_string(),
+            SchemaReference::Full { schema, catalog } if catalog.as_ref() == CATALOG => schema.to_string(),
+            _ => return Ok(None),
+        };
+        self.refuse_attached(&schema)?;
+        Ok(Some(schema))
     }
 }
 

@@ -1,6 +1,7 @@
 //! An array, or a mapped file, as a table: `row` (BIGINT) first, then the fields.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -13,6 +14,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use hyperslab_core::{ArraySource, arrow};
 use hyperslab_store::{Array, Store};
 
+use crate::files::FileNames;
 use crate::scan::{ArrayScanExec, RowFilter, RowRanges, source_statistics};
 
 /// The name of the generated column that holds the position of a row.
@@ -42,6 +44,11 @@ pub struct ArrayTable {
     origin: Origin,
     /// Whether a transaction's own changes are in it.
     staged: bool,
+    /// Under which name it is attached, and its own name there.
+    attached: Option<(String, String)>,
+    /// How its files can be opened again.
+    files: Option<FileNames>,
+    opened: Instant,
     schema: SchemaRef,
 }
 
@@ -50,14 +57,17 @@ impl ArrayTable {
     pub fn from_array(store: Store, array: Array) -> Self {
         let name = format!("{}@v{}", array.name(), array.version());
         let source: Arc<dyn ArraySource> = Arc::new(array.clone());
-        let schema = schema_of(source.as_ref());
-        Self { name, source, origin: Origin::Store { store, array, explicit: false }, staged: false, schema }
+        Self::new(name, source, Origin::Store { store, array, explicit: false })
     }
 
     /// A table over a file's source.
     pub fn from_file(path: &str, source: Arc<dyn ArraySource>) -> Self {
+        Self::new(path.to_owned(), source, Origin::File(path.to_owned()))
+    }
+
+    fn new(name: String, source: Arc<dyn ArraySource>, origin: Origin) -> Self {
         let schema = schema_of(source.as_ref());
-        Self { name: path.to_owned(), source, origin: Origin::File(path.to_owned()), staged: false, schema }
+        Self { name, source, origin, staged: false, attached: None, files: None, opened: Instant::now(), schema }
     }
 
     /// The same table, marked as of a version that the statement asked for.
@@ -77,6 +87,31 @@ impl ArrayTable {
             self.staged = true;
         }
         self
+    }
+
+    /// The same table, as one of an attached place.
+    #[must_use]
+    pub(crate) fn attached(mut self, place: &str, name: &str) -> Self {
+        self.name = format!("{place}:{}", self.name);
+        self.attached = Some((place.to_owned(), name.to_owned()));
+        self
+    }
+
+    /// The name of the attached place that it is of, and its name there.
+    pub(crate) fn attachment(&self) -> Option<&(String, String)> {
+        self.attached.as_ref()
+    }
+
+    /// The same table, which can be opened again.
+    #[must_use]
+    pub(crate) fn opened_by(mut self, files: FileNames) -> Self {
+        self.files = Some(files);
+        self
+    }
+
+    /// How its files are opened again, if they were opened before a moment.
+    pub(crate) fn opened_before(&self, moment: Instant) -> Option<&FileNames> {
+        self.files.as_ref().filter(|_| self.opened < moment)
     }
 
     pub(crate) fn is_staged(&self) -> bool {

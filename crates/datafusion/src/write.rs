@@ -11,8 +11,11 @@ use async_trait::async_trait;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use datafusion::common::{DFSchema, DFSchemaRef, Result, ScalarValue, internal_err, plan_err};
+use datafusion::logical_expr::expr::{Alias, Cast};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::{
+    Expr, ExprSchemable, Extension, LogicalPlan, Projection, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
+};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use hyperslab_core::{FieldSpec, arrow};
@@ -174,6 +177,7 @@ impl ArrayWrite {
             convert::check_type(field, column.data_type())?;
         }
         let schema = Arc::new(DFSchema::try_from(target.report.schema())?);
+        let input = keep_lists(input)?;
         let node = Self { target: Arc::new(target), input: InOrder::plan(input)?, schema };
         Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
     }
@@ -234,6 +238,52 @@ pub(crate) fn without_row(plan: LogicalPlan) -> Result<LogicalPlan> {
 /// kept by [`InOrder`].
 pub(crate) fn project(plan: LogicalPlan, columns: Vec<Expr>) -> Result<LogicalPlan> {
     datafusion::logical_expr::LogicalPlanBuilder::from(plan).project(columns)?.build()
+}
+
+/// Casts of lists to a fixed length, in the columns that are written, become casts of their items alone: the length is
+/// checked when they are written, and that error names the row, which the cast's does not.
+fn keep_lists(plan: LogicalPlan) -> Result<LogicalPlan> {
+    match plan {
+        LogicalPlan::Projection(projection) => {
+            // What reads no column does not mind either.
+            let is_column = |e: &Expr| matches!(e.clone().unalias(), Expr::Column(_)) || e.column_refs().is_empty();
+            let only_columns = projection.expr.iter().all(is_column);
+            let keep = |e: Expr| keep_list(e, projection.input.schema());
+            let exprs = projection.expr.iter().cloned().map(keep).collect::<Result<Vec<_>>>()?;
+            let input = match only_columns {
+                true => Arc::new(keep_lists(projection.input.as_ref().clone())?),
+                false => projection.input,
+            };
+            Ok(LogicalPlan::Projection(Projection::try_new(exprs, input)?))
+        }
+        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) | LogicalPlan::SubqueryAlias(_) => {
+            let inputs = plan.inputs().into_iter().cloned().map(keep_lists).collect::<Result<Vec<_>>>()?;
+            plan.with_new_exprs(plan.expressions(), inputs)
+        }
+        other => Ok(other),
+    }
+}
+
+fn keep_list(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    match expr {
+        Expr::Alias(alias) => {
+            let inner = keep_list(*alias.expr, schema)?;
+            // Not the name that the cast had: the alias gives it.
+            let inner = match inner {
+                Expr::Alias(named) => named.expr,
+                other => Box::new(other),
+            };
+            Ok(Expr::Alias(Alias { expr: inner, ..alias }))
+        }
+        Expr::Cast(Cast { expr, field }) => match (expr.get_type(schema)?, field.data_type()) {
+            (DataType::List(_) | DataType::LargeList(_), DataType::FixedSizeList(item, _)) => {
+                let name = Expr::Cast(Cast { expr: expr.clone(), field: Arc::clone(&field) }).schema_name().to_string();
+                Ok(Expr::Cast(Cast::new(expr, DataType::List(Arc::clone(item)))).alias(name))
+            }
+            _ => Ok(Expr::Cast(Cast { expr, field })),
+        },
+        other => Ok(other),
+    }
 }
 
 /// Plans the nodes of this module.

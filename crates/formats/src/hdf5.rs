@@ -308,7 +308,7 @@ impl hdf5_pure::Source for Mapped {
         let from =
             from.ok_or(FormatError::UnexpectedEof { expected: start.saturating_add(to.len()), available: all.len() })?;
         FIRST_READ.set(FIRST_READ.get().or(Some(offset)));
-        self.0.check_length(all.len() as u64).map_err(|e| FormatError::Source(e.to_string()))?;
+        self.0.check(all.len() as u64).map_err(|e| FormatError::Source(e.to_string()))?;
         to.copy_from_slice(from);
         Ok(())
     }

@@ -58,6 +58,7 @@ pub use concat::ConcatSource;
 pub use container::{Container, ContainerSink, Entry};
 pub use format::{FORMATS, Format, split_entry};
 pub use group::GroupSource;
+pub use map::shrunk_files;
 pub use npy::{NpySink, NpySource};
 pub use npz::{NpzFile, NpzSink};
 pub use options::WriteOptions;

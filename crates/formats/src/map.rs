@@ -1,8 +1,11 @@
 //! Files mapped into memory, shared with Arrow without copies.
 
+use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use hyperslab_core::{Error, Result};
@@ -20,7 +23,15 @@ pub(crate) struct MappedFile {
     path: PathBuf,
     descriptor: Option<Descriptor>,
     identity: Option<(u64, u64)>,
+    /// When it was last written to, as far as that is known.
+    modified: Option<SystemTime>,
+    /// Whether others may append to it.
+    may_grow: AtomicBool,
+    /// Whether somebody was appending to it when it was opened, who may not have written the header yet.
+    is_growing: AtomicBool,
     bytes: Bytes,
+    /// Not of a file that only this process knows.
+    known: Option<Known>,
 }
 
 impl MappedFile {
@@ -33,7 +44,9 @@ impl MappedFile {
         if !std::fs::metadata(path).map_err(not_opened)?.is_file() {
             return Err(Error::invalid(format!("{} is not a regular file", path.display())));
         }
-        Self::of(File::open(path).map_err(not_opened)?, path)
+        let mut mapped = Self::of(File::open(path).map_err(not_opened)?, path)?;
+        mapped.known = Some(Known::of(path, mapped.bytes.len() as u64));
+        Ok(mapped)
     }
 
     /// Maps an open file, which errors call `path`.
@@ -45,7 +58,22 @@ impl MappedFile {
         } else {
             Bytes::from_owner(map(&file).map_err(|e| Error::io("mapping", path.display(), e))?)
         };
-        Ok(Self { path: path.to_owned(), descriptor: Descriptor::keep(file), identity: identity(&metadata), bytes })
+        Ok(Self {
+            path: path.to_owned(),
+            descriptor: Descriptor::keep(file),
+            identity: identity(&metadata),
+            modified: metadata.modified().ok(),
+            may_grow: AtomicBool::new(false),
+            is_growing: AtomicBool::new(false),
+            bytes,
+            known: None,
+        })
+    }
+
+    /// Lets others append to the file: it is of a format that grows in place. `end`: where it ends by its header.
+    pub(crate) fn let_it_grow(&self, end: u64) {
+        self.may_grow.store(true, Ordering::Relaxed);
+        self.is_growing.store(end < self.bytes.len() as u64, Ordering::Relaxed);
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -56,9 +84,9 @@ impl MappedFile {
         &self.bytes
     }
 
-    /// Checks that the file still has `needed` bytes. Touching a mapped page beyond a file's end kills the process, so
-    /// this precedes every read.
-    pub(crate) fn check_length(&self, needed: u64) -> Result<()> {
+    /// Checks that the file still has `needed` bytes and that nobody wrote to it. Touching a mapped page beyond a file's
+    /// end kills the process, so this precedes every read.
+    pub(crate) fn check(&self, needed: u64) -> Result<()> {
         let metadata = match &self.descriptor {
             Some(descriptor) => descriptor.0.metadata(),
             None => match std::fs::metadata(&self.path) {
@@ -68,14 +96,55 @@ impl MappedFile {
                 other => other,
             },
         };
-        let length = metadata.map_err(|e| Error::io("reading the length of", self.path.display(), e))?.len();
+        let metadata = metadata.map_err(|e| Error::io("reading the length of", self.path.display(), e))?;
+        let length = metadata.len();
         if length < needed {
             return Err(Error::corrupt(format!(
                 "{} shrank while it was open: {needed} bytes are needed and {length} are there; open it again",
                 self.path.display()
             )));
         }
+        let grew = self.may_grow.load(Ordering::Relaxed) && length > self.bytes.len() as u64;
+        if metadata.modified().ok() != self.modified && !grew && !self.is_growing.load(Ordering::Relaxed) {
+            return Err(Error::corrupt(format!(
+                "{} was written to while it was open; open it again",
+                self.path.display()
+            )));
+        }
         Ok(())
+    }
+}
+
+/// The files that are mapped, with the bytes that they had.
+static MAPPED: Mutex<BTreeMap<u64, (PathBuf, u64)>> = Mutex::new(BTreeMap::new());
+
+fn mapped() -> MutexGuard<'static, BTreeMap<u64, (PathBuf, u64)>> {
+    MAPPED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The mapped files that have become shorter since, under the names that they were opened by: for what a program says when
+/// the system tells it, by SIGBUS, that it read beyond a file's end.
+pub fn shrunk_files() -> Vec<PathBuf> {
+    let shrunk = |(path, length): &&(PathBuf, u64)| std::fs::metadata(path).is_ok_and(|m| m.len() < *length);
+    mapped().values().filter(shrunk).map(|(path, _)| path.clone()).collect()
+}
+
+/// An entry of [`MAPPED`], for as long as the file is mapped.
+#[derive(Debug)]
+struct Known(u64);
+
+impl Known {
+    fn of(path: &Path, length: u64) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        mapped().insert(number, (path.to_owned(), length));
+        Self(number)
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        mapped().remove(&self.0);
     }
 }
 
@@ -116,7 +185,7 @@ fn identity(metadata: &Metadata) -> Option<(u64, u64)> {
 fn map(file: &File) -> std::io::Result<Mmap> {
     // SAFETY: the map is private to this module and read-only. That nobody else changes the file while it is mapped
     // cannot be enforced; as with numpy.memmap it is the user's to keep. What is read are plain numbers, every bit
-    // pattern of which is valid (bools are tested against 0), and `check_length` turns a file that shrank into an
+    // pattern of which is valid (bools are tested against 0), and `check` turns a file that shrank into an
     // error.
     unsafe { MmapOptions::new().map(file) }
 }
@@ -136,25 +205,35 @@ mod tests {
         std::fs::write(&path, b"0123456789").unwrap();
         let mapped = MappedFile::open(&path).unwrap();
         assert_eq!(&mapped.bytes()[..], b"0123456789");
-        mapped.check_length(10).unwrap();
-        let unwatched = MappedFile { descriptor: None, ..MappedFile::open(&path).unwrap() };
-        unwatched.check_length(10).unwrap();
+        mapped.check(10).unwrap();
+        let mut unwatched = MappedFile::open(&path).unwrap();
+        unwatched.descriptor = None;
+        unwatched.check(10).unwrap();
 
         File::options().write(true).open(&path).unwrap().set_len(9).unwrap();
         for file in [&mapped, &unwatched] {
-            let error = file.check_length(10).unwrap_err();
+            let error = file.check(10).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Corrupt);
             assert!(error.to_string().contains("10 bytes are needed and 9"), "{error}");
-            file.check_length(9).unwrap();
+            let error = file.check(9).unwrap_err();
+            assert!(error.to_string().contains("was written to while it was open"), "{error}");
+            file.let_it_grow(10);
+            file.check(9).unwrap_err();
+            file.let_it_grow(9);
+            file.check(9).unwrap();
         }
+        assert!(shrunk_files().contains(&path));
 
         // A replaced file leaves the mapped one alone.
         std::fs::write(folder.path().join("b"), b"").unwrap();
         std::fs::rename(folder.path().join("b"), &path).unwrap();
-        mapped.check_length(9).unwrap();
-        unwatched.check_length(9).unwrap();
+        mapped.check(9).unwrap();
+        unwatched.check(9).unwrap();
         std::fs::remove_file(&path).unwrap();
-        unwatched.check_length(9).unwrap();
+        unwatched.check(9).unwrap();
+        drop((mapped, unwatched));
+        std::fs::write(&path, b"").unwrap();
+        assert!(!shrunk_files().contains(&path));
     }
 
     #[test]
@@ -173,6 +252,6 @@ mod tests {
         std::fs::write(&path, b"0123").unwrap();
         let files: Vec<_> = (0..MAX_DESCRIPTORS + 9).map(|_| MappedFile::open(&path).unwrap()).collect();
         assert!(files.iter().filter(|f| f.descriptor.is_none()).count() >= 9);
-        assert!(files.iter().all(|f| f.check_length(4).is_ok()));
+        assert!(files.iter().all(|f| f.check(4).is_ok()));
     }
 }

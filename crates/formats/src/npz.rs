@@ -159,7 +159,7 @@ impl Deflated {
             return Ok(Arc::clone(source));
         }
         let here = |e: Error| e.with("array", &self.name).with("file", self.file.path().display());
-        self.file.check_length(self.packed.range.end as u64)?;
+        self.file.check(self.packed.range.end as u64)?;
         let file = self.unpack().map_err(here)?;
         let file = Arc::new(MappedFile::of(file, self.file.path())?);
         let range = 0..file.bytes().len();

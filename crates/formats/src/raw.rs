@@ -130,7 +130,7 @@ impl RawSource {
         let found = self.layout.fields.get(field);
         let found =
             found.ok_or_else(|| self.here(Error::invalid(format!("there is no field number {field} of {known}"))))?;
-        self.file.check_length(self.end)?;
+        self.file.check(self.end)?;
         let bytes = rows.checked_mul(self.layout.records()).and_then(|n| n.checked_mul(self.layout.record.max(8)));
         bytes.filter(|&b| isize::try_from(b).is_ok()).ok_or_else(|| self.too_many(rows as u64))?;
         Ok(found)

@@ -4,7 +4,7 @@ pub use hyperslab_core as core;
 pub use hyperslab_core::{DType, Error, ErrorKind, FieldSpec, Result, Selection};
 pub use hyperslab_datafusion::{
     ArraySearch, FunctionDoc, FunctionKind, Hit, Metric, SearchOptions, SearchRows, Session, SessionOptions,
-    SketchIndex, function_docs, register,
+    SketchIndex, function_docs, register, shrunk_files,
 };
 pub use hyperslab_store as store;
 pub use hyperslab_store::{

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::array::{Int64Array, RecordBatch, StringArray};
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, SchemaProvider, TableProvider, UrlTableFactory};
-use datafusion::common::plan_err;
+use datafusion::common::{plan_datafusion_err, plan_err};
 use datafusion::datasource::MemTable;
 use datafusion::datasource::dynamic_file::DynamicListTableFactory;
 use datafusion::error::Result;
@@ -16,21 +16,52 @@ use datafusion::prelude::SessionContext;
 use hyperslab_core::{ArraySource, Error};
 use hyperslab_formats::{ConcatSource, Container, Format, split_entry};
 
+use super::explained_by_name;
 use crate::catalog::StoreCatalog;
 use crate::error::to_datafusion;
 use crate::table::ArrayTable;
 
-/// A file, or those of a glob, as a table: an array file's rows; of a file of several arrays the named one
+/// A file, or those of a glob or a folder, as a table: an array file's rows; of a file of several arrays the named one
 /// (`file::name`), or without a name the list of them. A path that exists is that file, whatever characters it has;
 /// `file://` is understood, other schemes are not. The format is that of the extension, unless one is given.
 ///
 /// # Errors
 /// When nothing is there, the format is unknown, or the files of a glob differ in their fields; the path is named.
 pub(crate) fn open_table(text: &str, format: Option<&'static Format>) -> Result<Arc<dyn TableProvider>> {
-    let place = FilePlace::new(text, format).map_err(to_datafusion)?;
-    match place.is_list() {
-        true => place.list(),
-        false => Ok(Arc::new(ArrayTable::from_file(text, place.array().map_err(to_datafusion)?))),
+    FileNames { texts: vec![text.to_owned()], entry: None, format }.open()
+}
+
+/// The names that a table of files is opened by: again when a statement comes that finds it older than itself.
+#[derive(Debug, Clone)]
+pub(crate) struct FileNames {
+    pub(crate) texts: Vec<String>,
+    /// The array, where the texts do not name one.
+    pub(crate) entry: Option<String>,
+    pub(crate) format: Option<&'static Format>,
+}
+
+impl FileNames {
+    /// Opens the table, as [`open_table`] does; of several names the files in their order.
+    pub(crate) fn open(&self) -> Result<Arc<dyn TableProvider>> {
+        let place = FilePlace::of(self).map_err(to_datafusion)?;
+        match place.is_list() {
+            true => place.list(),
+            false => {
+                let source = place.array().map_err(to_datafusion)?;
+                Ok(Arc::new(ArrayTable::from_file(&place.text, source).opened_by(self.clone())))
+            }
+        }
+    }
+
+    /// The same as an array's table.
+    ///
+    /// # Errors
+    /// As [`open_table`]; what is a list of arrays.
+    pub(crate) fn reopen(&self) -> Result<ArrayTable> {
+        let table = self.open()?;
+        let table = table.downcast_ref::<ArrayTable>().cloned();
+        table
+            .ok_or_else(|| plan_datafusion_err!("{} holds several arrays now; name one of them", self.texts.join(", ")))
     }
 }
 
@@ -48,11 +79,38 @@ struct FilePlace {
 }
 
 impl FilePlace {
+    fn of(names: &FileNames) -> hyperslab_core::Result<Self> {
+        let mut places = names.texts.iter().map(|text| Self::new(text, names.format));
+        let Some(mut place) = places.next().transpose()? else {
+            return Err(Error::invalid("there is no file to read"));
+        };
+        for more in places {
+            let more = more?;
+            if more.entry != place.entry || more.format.name() != place.format.name() {
+                return Err(Error::invalid(format!(
+                    "{} and {} cannot be read as one array: they name arrays or formats that differ",
+                    place.text, more.text
+                )));
+            }
+            place.paths.extend(more.paths);
+            place.text = format!("{}, {}", place.text, more.text);
+        }
+        if let Some(entry) = &names.entry {
+            if let Some(other) = place.entry.as_ref().filter(|other| *other != entry) {
+                return Err(Error::invalid(format!("{} names the array {other:?}, the option {entry:?}", place.text)));
+            }
+            place.text = format!("{}::{entry}", place.text);
+            place.entry = Some(entry.clone());
+        }
+        Ok(place)
+    }
+
     fn new(text: &str, format: Option<&'static Format>) -> hyperslab_core::Result<Self> {
         let (path, entry) = split_entry(text);
         let path = local_path(&path.to_string_lossy())?;
         let format = format.map_or_else(|| Format::of_path(&path), Ok)?;
         let paths = match path.exists() || !is_glob(&path.to_string_lossy()) {
+            true if path.is_dir() && !is_folder_of(&path, format) => in_folder(&path, format)?,
             true => vec![path],
             false => matches(&path, text)?,
         };
@@ -92,12 +150,43 @@ impl FilePlace {
             ("shape", text(entries().map(|e| shape(&e.shape)).collect())),
             ("bytes", Arc::new(bytes) as _),
         ];
-        if is_glob(&self.text) && !Path::new(&self.text).exists() {
+        if self.paths.len() > 1 || (is_glob(&self.text) && !Path::new(&self.text).exists()) {
             columns.insert(0, ("file", text(files.iter().flat_map(file).collect())));
         }
         let batch = RecordBatch::try_from_iter(columns)?;
         Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
     }
+}
+
+/// Files that only the folder of a Zarr group or array has, whatever the folder is called.
+const ZARR_FILES: [&str; 3] = ["zarr.json", ".zgroup", ".zarray"];
+
+/// Whether a folder is a Zarr group or array.
+pub(crate) fn is_zarr(folder: &Path) -> bool {
+    ZARR_FILES.iter().any(|file| folder.join(file).is_file())
+}
+
+/// Whether a folder is itself what the format calls a file.
+fn is_folder_of(folder: &Path, format: &Format) -> bool {
+    Format::of_path(folder).is_ok_and(|f| f.name() == format.name()) || is_zarr(folder)
+}
+
+/// The files of a format in a folder, in order.
+fn in_folder(folder: &Path, format: &Format) -> hyperslab_core::Result<Vec<PathBuf>> {
+    let failed = |e| Error::io("reading", folder.display(), e);
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+        if !hidden && Format::of_path(&path).is_ok_and(|f| f.name() == format.name()) {
+            paths.push(path);
+        }
+    }
+    paths.sort_unstable();
+    if paths.is_empty() {
+        return Err(Error::not_found(format!("there is no {} file in the folder {}", format.name(), folder.display())));
+    }
+    Ok(paths)
 }
 
 /// The files that a glob matches, in order.
@@ -118,7 +207,8 @@ fn matches(path: &Path, text: &str) -> hyperslab_core::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn local_path(text: &str) -> hyperslab_core::Result<PathBuf> {
+/// The path that a text names: `file://` is understood, other schemes are not.
+pub(crate) fn local_path(text: &str) -> hyperslab_core::Result<PathBuf> {
     match text.split_once("://") {
         Some(("file", _)) => {
             let path = url::Url::parse(text).ok().and_then(|u| u.to_file_path().ok());
@@ -128,6 +218,18 @@ fn local_path(text: &str) -> hyperslab_core::Result<PathBuf> {
             "{text:?}: array files are read from this machine only, not by {scheme}://; copy the file first"
         ))),
         None => Ok(PathBuf::from(text)),
+    }
+}
+
+/// The files of this machine that a name or a glob means, as far as there are any.
+pub(crate) fn local_files(text: &str) -> Vec<PathBuf> {
+    let Ok(path) = local_path(text) else { return vec![] };
+    if is_glob(text) && !path.exists() {
+        return matches(&path, text).unwrap_or_default();
+    }
+    match std::fs::read_dir(&path) {
+        Ok(entries) => entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect(),
+        Err(_) => vec![path],
     }
 }
 
@@ -166,7 +268,7 @@ impl UrlTableFactory for FileTableFactory {
         if is_array_file(name) {
             return Ok(Some(open_table(name, None)?));
         }
-        let table = self.listing.try_new(name).await?;
+        let table = self.listing.try_new(name).await.map_err(|e| explained_by_name(e, &local_files(name)))?;
         let path = split_entry(name).0;
         if table.is_none() && path.is_file() {
             Format::of_path(&path).map_err(to_datafusion)?;

@@ -21,6 +21,7 @@ use hyperslab_core::FieldSpec;
 use hyperslab_store::{Array, Store};
 
 use crate::ArrayTable;
+use crate::catalog::only_read;
 use crate::statement::typed;
 use crate::table::{Origin, ROW};
 use crate::write::edit::{Action, ArrayEdit, Edit};
@@ -57,6 +58,9 @@ fn rewrite(dml: &DmlStatement) -> Result<Option<LogicalPlan>> {
             dml.table_name
         );
     };
+    if let Some((place, _)) = table.attachment() {
+        return plan_err!("{}: {}", dml.op.name(), only_read(place));
+    }
     match &dml.op {
         WriteOp::Insert(InsertOp::Append) => {
             let target = WriteTarget::append(store, array, Report::Count);

@@ -6,30 +6,44 @@
 //! [`PinSnapshot`] does it for contexts that a store is registered on.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Result, TableReference, plan_err};
+use datafusion::common::{Result, TableReference, plan_datafusion_err, plan_err};
 use datafusion::config::{ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::logical_expr::{LogicalPlan, SubqueryAlias, TableScan, TableScanBuilder};
 use datafusion::optimizer::AnalyzerRule;
 use hyperslab_store::{Snapshot, Store};
 
+use crate::catalog::StoreCatalog;
 use crate::table::Origin;
 use crate::write::edit::ArrayEdit;
 use crate::{ArrayTable, to_datafusion};
 
+/// What a statement sees.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sight<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) snapshot: &'a Arc<Snapshot>,
+    /// Whether a transaction's own changes are in the snapshot.
+    pub(crate) staged: bool,
+    /// The catalog with what is attached, and when the statement began; only in a session.
+    pub(crate) session: Option<(&'a StoreCatalog, Instant)>,
+}
+
 /// Rebinds every scan and every edit of the store's arrays to the snapshot, views and subqueries included, but for those
-/// whose version the statement named itself. `staged`: a transaction's own changes are in the snapshot.
+/// whose version the statement named itself. Tables of attached places are looked up anew, and array files that were
+/// opened before the statement began are opened anew.
 ///
 /// # Errors
-/// An array that a view or prepared statement reads and that is gone, or whose fields changed.
-pub(crate) fn pin(plan: LogicalPlan, store: &Store, snapshot: &Arc<Snapshot>, staged: bool) -> Result<LogicalPlan> {
+/// An array or file that a view or prepared statement reads and that is gone, or whose fields changed.
+pub(crate) fn pin(plan: LogicalPlan, sight: Sight<'_>) -> Result<LogicalPlan> {
     let pinned = plan.transform_up_with_subqueries(|node| match node {
-        LogicalPlan::TableScan(scan) => pin_scan(scan, store, snapshot, staged),
+        LogicalPlan::TableScan(scan) => pin_scan(scan, sight),
         LogicalPlan::Extension(extension) => {
             let edit = extension.node.as_any().downcast_ref::<ArrayEdit>();
-            match edit.map(|edit| edit.pinned(store, snapshot)).transpose()?.flatten() {
+            match edit.map(|edit| edit.pinned(sight.store, sight.snapshot)).transpose()?.flatten() {
                 Some(pinned) => Ok(Transformed::yes(pinned)),
                 None => Ok(Transformed::no(LogicalPlan::Extension(extension))),
             }
@@ -39,12 +53,8 @@ pub(crate) fn pin(plan: LogicalPlan, store: &Store, snapshot: &Arc<Snapshot>, st
     pinned.map(|t| t.data)
 }
 
-fn pin_scan(
-    scan: TableScan,
-    store: &Store,
-    snapshot: &Arc<Snapshot>,
-    staged: bool,
-) -> Result<Transformed<LogicalPlan>> {
+fn pin_scan(scan: TableScan, sight: Sight<'_>) -> Result<Transformed<LogicalPlan>> {
+    let Sight { store, snapshot, staged, session } = sight;
     let table = match source_as_provider(&scan.source) {
         Ok(provider) => provider.downcast_ref::<ArrayTable>().cloned(),
         Err(_) => None,
@@ -59,16 +69,15 @@ fn pin_scan(
                 let fresh_name = array.name().clone();
                 let array = snapshot.array(&fresh_name).map_err(to_datafusion)?;
                 let fresh = ArrayTable::from_array(store.clone(), array);
-                if fresh.arrow_schema() != table.arrow_schema() {
-                    return plan_err!(
-                        "the fields of {} changed since the view or prepared statement was made; make it again",
-                        fresh_name
-                    );
-                }
+                check_fields(&table, &fresh, &fresh_name)?;
                 if staged { fresh.staged() } else { fresh }
             }
         }
-        _ => return Ok(Transformed::no(LogicalPlan::TableScan(scan))),
+        Origin::Store { explicit: false, .. } | Origin::File(_) => match refreshed(&table, session)? {
+            Some(fresh) => fresh,
+            None => return Ok(Transformed::no(LogicalPlan::TableScan(scan))),
+        },
+        Origin::Store { .. } => return Ok(Transformed::no(LogicalPlan::TableScan(scan))),
     };
     let name = TableReference::bare(table.scan_name());
     let source = provider_as_source(Arc::new(table));
@@ -84,6 +93,35 @@ fn pin_scan(
         TableScanBuilder::new(name, source).with_projection(scan.projection).with_fetch(scan.fetch).build()?;
     let plan = SubqueryAlias::try_new(Arc::new(LogicalPlan::TableScan(renamed)), alias)?;
     Ok(Transformed::yes(LogicalPlan::SubqueryAlias(plan)))
+}
+
+/// A view or prepared statement is planned for the fields that there were.
+fn check_fields(planned: &ArrayTable, fresh: &ArrayTable, name: &dyn std::fmt::Display) -> Result<()> {
+    if fresh.arrow_schema() != planned.arrow_schema() {
+        return plan_err!("the fields of {name} changed since the view or prepared statement was made; make it again");
+    }
+    Ok(())
+}
+
+/// A table of an attached place, or of files that were opened for an earlier statement, as this one sees it.
+fn refreshed(table: &ArrayTable, session: Option<(&StoreCatalog, Instant)>) -> Result<Option<ArrayTable>> {
+    let Some((catalog, began)) = session else { return Ok(None) };
+    let (fresh, name) = match (table.attachment(), table.opened_before(began)) {
+        (Some((place, name)), _) => (attached(catalog, place, name)?, format!("{place}.{name}")),
+        (None, Some(files)) => (files.reopen()?, files.texts.join(", ")),
+        (None, None) => return Ok(None),
+    };
+    check_fields(table, &fresh, &name)?;
+    Ok(Some(fresh))
+}
+
+/// A table of an attached place, as the statement sees it.
+fn attached(catalog: &StoreCatalog, place: &str, name: &str) -> Result<ArrayTable> {
+    match catalog.attached_path(place)? {
+        Some(_) => catalog.array_table(place, name)?,
+        None => None,
+    }
+    .ok_or_else(|| plan_datafusion_err!("{place}.{name} is not attached any more; ATTACH {place:?} again"))
 }
 
 /// Marks the configuration of a statement that is pinned already.
@@ -127,7 +165,8 @@ impl AnalyzerRule for PinSnapshot {
         if config.extensions.get::<StatementIsPinned>().is_some() {
             return Ok(plan);
         }
-        pin(plan, &self.store, &self.store.snapshot().map_err(to_datafusion)?, false)
+        let snapshot = self.store.snapshot().map_err(to_datafusion)?;
+        pin(plan, Sight { store: &self.store, snapshot: &snapshot, staged: false, session: None })
     }
 
     fn name(&self) -> &str {

@@ -16,7 +16,7 @@ use datafusion::prelude::SessionContext;
 use hyperslab_store::Store;
 
 use crate::catalog::StoreCatalog;
-use crate::files::{FileTableFactory, array_sinks, file_catalog};
+use crate::files::{CsvPlaces, FileTableFactory, array_sinks, file_catalog, table_factories};
 use crate::index::SketchIndex;
 use crate::optimizer::dml::ArrayDml;
 use crate::optimizer::filter_queries::FilterQueries;
@@ -75,6 +75,7 @@ pub(super) fn extend(mut builder: SessionStateBuilder, catalog: &StoreCatalog) -
     for factory in array_sinks() {
         formats.push(Arc::new(factory));
     }
+    builder.table_factories().get_or_insert_default().extend(table_factories());
     let inner = builder.query_planner().take();
     functions::register_on(&mut builder);
     if let Some(catalogs) = builder.catalog_list().clone() {
@@ -89,6 +90,7 @@ pub(super) fn extend(mut builder: SessionStateBuilder, catalog: &StoreCatalog) -
         .with_analyzer_rule(Arc::new(PinSnapshot { store: catalog.store().clone() }))
         .with_optimizer_rule(Arc::new(OrderByDistance))
         .with_physical_optimizer_rule(Arc::new(RowOrder))
+        .with_physical_optimizer_rule(Arc::new(CsvPlaces))
         .with_query_planner(Arc::new(HyperslabQueryPlanner { inner }))
 }
 

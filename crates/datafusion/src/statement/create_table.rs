@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::{Result, ScalarValue, not_impl_err, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::{CreateMemoryTable, DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as Parsed;
@@ -49,7 +50,7 @@ pub(super) async fn plan(frame: &Frame, create: CreateTable) -> Result<LogicalPl
 
 /// `SELECT … INTO name`: DataFusion plans it as a table in memory, which it must not become unseen.
 pub(super) fn select_into(frame: &Frame, create: CreateMemoryTable) -> Result<LogicalPlan> {
-    match frame.resolve(create.name.clone()) {
+    match frame.resolve(create.name.clone())? {
         Some(name) => {
             check_name(frame, &name)?;
             let input = std::sync::Arc::unwrap_or_clone(create.input);
@@ -81,10 +82,20 @@ fn create_as(
     }
     // Nearly every column of a file may hold NULL. Vectors stay plain all the same: a NULL among them is an error.
     let plain = |f: hyperslab_core::FieldSpec| if f.cell().is_empty() { f } else { f.with_nullable(false) };
-    let field = |c| arrow::from_field(c).map(plain).map_err(to_datafusion);
+    let field = |c: &Field| arrow::from_field(&stored_as(c)).map(plain).map_err(to_datafusion);
     let fields = columns.iter().map(|c| field(c)).collect::<Result<Vec<_>>>()?;
     let mode = Mode::Create { options, if_exists };
     ArrayWrite::plan(WriteTarget { store: frame.store.clone(), name, fields, mode, report: Report::Count }, input)
+}
+
+/// A column as it is stored where its type has another that holds all its values: a date is the time of its midnight.
+fn stored_as(column: &Field) -> Field {
+    let data_type = match column.data_type() {
+        DataType::Date32 => DataType::Timestamp(TimeUnit::Second, None),
+        DataType::Date64 => DataType::Timestamp(TimeUnit::Millisecond, None),
+        _ => return column.clone(),
+    };
+    column.clone().with_data_type(data_type)
 }
 
 /// The field that a column's definition means. `what`: the statement, for messages.

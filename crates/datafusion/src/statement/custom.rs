@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{Ident, ObjectName};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::{check, optimize, restore, show_indexes, tag, vacuum};
+use super::{attach, check, optimize, restore, show_indexes, tag, vacuum};
 use crate::dialect::{self, DIALECT};
 use crate::session::Frame;
 use crate::version::VersionRef;
@@ -34,6 +34,10 @@ pub(crate) enum Custom {
     Check { table: Option<ObjectName>, quick: bool },
     /// SHOW INDEXES.
     ShowIndexes { table: Option<ObjectName> },
+    /// ATTACH.
+    Attach { path: String, name: Ident, if_not_exists: bool, options: Vec<String> },
+    /// DETACH.
+    Detach { name: Ident, if_exists: bool },
 }
 
 type Parse = fn(&mut Parser<'_>) -> std::result::Result<Custom, ParserError>;
@@ -48,6 +52,8 @@ const STATEMENTS: &[(&[&str], Parse)] = &[
     (&["VACUUM"], vacuum::parse),
     (&["CHECK"], check::parse),
     (&["SHOW", "INDEXES"], show_indexes::parse),
+    (&["ATTACH"], attach::parse_attach),
+    (&["DETACH"], attach::parse_detach),
 ];
 
 /// A parsed statement.
@@ -142,6 +148,9 @@ pub(crate) fn plan(frame: &Frame, statement: Custom) -> Result<LogicalPlan> {
         Custom::Vacuum { table, retain, dry_run } => vacuum::plan(frame, table.as_ref(), retain, dry_run),
         Custom::Check { table, quick } => check::plan(frame, table.as_ref(), quick),
         Custom::ShowIndexes { table } => show_indexes::plan(frame, table.as_ref()),
+        Custom::Attach { .. } | Custom::Detach { .. } => {
+            plan_err!("ATTACH and DETACH take effect at once; they cannot be explained")
+        }
     }
 }
 
@@ -175,6 +184,11 @@ mod tests {
         assert!(matches!(custom("VACUUM \"retain\""), Custom::Vacuum { table: Some(_), .. }));
         assert!(matches!(custom("CHECK"), Custom::Check { table: None, quick: false }));
         assert!(matches!(custom("CHECK TABLE a.b QUICK"), Custom::Check { table: Some(_), quick: true }));
+        assert!(matches!(
+            custom("ATTACH DATABASE IF NOT EXISTS 'a b.h5' AS x (READ_ONLY);"),
+            Custom::Attach { if_not_exists: true, path, options, .. } if path == "a b.h5" && options == ["READ_ONLY"]
+        ));
+        assert!(matches!(custom("detach if exists x"), Custom::Detach { if_exists: true, .. }));
         for sql in ["EXPLAIN DROP TAG v1", "EXPLAIN ANALYZE VERBOSE DROP TAG v1", "explain format tree drop tag v1"] {
             assert!(matches!(parse(sql, 50).unwrap(), AnyStatement::Explain(..)), "{sql}");
         }
@@ -193,6 +207,9 @@ mod tests {
             "VACUUM RETAIN -1 DAYS",
             "OPTIMIZE",
             "CHECK a b",
+            "ATTACH 'a.h5'",
+            "ATTACH a AS b",
+            "DETACH",
         ] {
             assert!(parse(sql, 50).is_err(), "{sql}");
         }

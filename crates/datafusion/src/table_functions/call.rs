@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use datafusion::catalog::{CatalogProviderList, TableProvider};
 use datafusion::common::utils::datafusion_strsim::normalized_levenshtein;
-use datafusion::common::{Column, DFSchema, Result, ScalarValue, TableReference, exec_err, plan_err};
+use datafusion::common::{Column, DFSchema, DataFusionError, Result, ScalarValue, TableReference, exec_err, plan_err};
 use datafusion::datasource::provider_as_source;
 use datafusion::logical_expr::planner::RelationPlannerContext;
 use datafusion::logical_expr::{Expr, Limit, LogicalPlan, LogicalPlanBuilder};
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArgOperator, TableFactor, Value};
 use futures::FutureExt;
+use hyperslab_core::ErrorKind;
 use hyperslab_formats::Format;
 use hyperslab_store::ArrayName;
 
 use super::TableFunction;
-use crate::catalog::StoreCatalog;
+use crate::catalog::{StoreCatalog, name_in};
+use crate::error::from_datafusion;
 use crate::files::{is_array_file, open_table, store_catalog};
 use crate::table::ArrayTable;
 
@@ -200,7 +202,13 @@ impl<'a> Call<'a> {
             }
         };
         let reference = self.context.object_name_to_table_reference(ast::ObjectName::from(idents.clone()))?;
-        match self.look_up(&reference)? {
+        // What is attached may be called as another table of this FROM.
+        let missing = |e: &DataFusionError| from_datafusion(e).is_some_and(|e| e.kind() == ErrorKind::NotFound);
+        let found = match self.look_up(&reference) {
+            Err(e) if idents.len() > 1 && missing(&e) => None,
+            found => found?,
+        };
+        match found {
             Some(provider) => Ok(Some(scan(&reference.to_string(), provider)?)),
             // A name that only this statement knows: WITH … AS.
             None => match self.context.plan(table_factor(idents)) {
@@ -283,7 +291,13 @@ impl<'a> Call<'a> {
         };
         let (catalog, schema, table) = self.resolve(&reference);
         match self.catalogs.catalog(&catalog).as_deref().and_then(store_catalog) {
-            Some(catalog) => Ok((catalog.clone(), ArrayName::new(schema, table))),
+            Some(catalog) => match catalog.attached_store(&schema)? {
+                Some(attached) => {
+                    let array = name_in(attached.snapshot()?.as_ref(), &table);
+                    Ok((attached, array))
+                }
+                None => Ok((catalog.clone(), ArrayName::new(schema, table))),
+            },
             None => plan_err!("{}: {reference} is no array of a store", self.name()),
         }
     }

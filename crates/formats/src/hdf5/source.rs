@@ -201,7 +201,7 @@ impl Hdf5Source {
 
     /// What every read checks first: the bytes of so many rows.
     fn check(&self, rows: usize) -> Result<usize> {
-        self.file.check_length(self.file.bytes().len() as u64)?;
+        self.file.check(self.file.bytes().len() as u64)?;
         let bytes = rows.checked_mul(self.row_elements * self.element).filter(|&b| b <= MAX_READ);
         bytes.ok_or_else(|| Error::invalid(format!("{rows} rows are too many to be read at once; read fewer")))
     }

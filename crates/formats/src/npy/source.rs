@@ -17,7 +17,8 @@ use crate::raw::RawSource;
 /// values (an old writer's header) are copied, for the rows concerned only. The fields of a structured dtype, text and
 /// times of other units are copied as well.
 ///
-/// Nobody may change the file in place while it is open. That it shrank is noticed, and an error.
+/// Nobody may change the file in place while it is open, but for appending to it. That it shrank, or was written to, is
+/// noticed with the next read, and an error.
 #[derive(Debug)]
 pub struct NpySource {
     shape: Vec<u64>,
@@ -46,6 +47,10 @@ impl NpySource {
         let all = file.bytes().get(range.clone()).unwrap_or_default();
         let header = NpyLayout::parse(all.get(..MAX_HEADER_BYTES).unwrap_or(all)).map_err(here)?;
         header.check_length(all.len() as u64).map_err(here)?;
+        if name.is_none() {
+            // The rows that its header names stay what they are when others are appended.
+            file.let_it_grow(header.data_offset + header.data_bytes);
+        }
         // Both are within the map, and so within usize.
         let start = range.start + header.data_offset as usize;
         let data = start..start + header.data_bytes as usize;

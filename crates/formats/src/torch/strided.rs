@@ -65,7 +65,7 @@ impl StridedSource {
         if field != 0 {
             return Err(self.here(Error::invalid(format!("there is no field number {field} of 1"))));
         }
-        self.file.check_length(self.end)?;
+        self.file.check(self.end)?;
         let row_bytes = self.field.row_bytes();
         let bytes = count.checked_mul(row_bytes).filter(|&b| isize::try_from(b).is_ok());
         let bytes = bytes.ok_or_else(|| {

@@ -1,0 +1,224 @@
+//! Errors of CSV files say which file and which line: DataFusion's say neither of them surely, since a file may be one of
+//! many, and is read in pieces.
+
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use datafusion::arrow::csv::reader::Format as CsvFormat;
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DataFusionError, Result, exec_datafusion_err, internal_err};
+use datafusion::config::ConfigOptions;
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+use datafusion::datasource::physical_plan::{CsvSource, FileScanConfig};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use futures::TryStreamExt;
+
+/// How the values of a CSV file are told apart.
+#[derive(Debug, Clone)]
+struct Syntax {
+    format: CsvFormat,
+    compression: FileCompressionType,
+}
+
+/// Puts a [`CsvPlaceExec`] over every scan of CSV files.
+#[derive(Debug)]
+pub(crate) struct CsvPlaces;
+
+impl PhysicalOptimizerRule for CsvPlaces {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        let placed = plan.transform_up(|node| {
+            let scan = node.downcast_ref::<DataSourceExec>().and_then(|s| s.downcast_to_file_source::<CsvSource>());
+            let files = scan.map(|(config, source)| Files::of(config, source));
+            Ok(match files {
+                Some(files) => Transformed::yes(Arc::new(CsvPlaceExec { input: node, files: Arc::new(files) }) as _),
+                None => Transformed::no(node),
+            })
+        });
+        placed.map(|t| t.data)
+    }
+
+    fn name(&self) -> &str {
+        "csv_places"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+/// The files of a scan.
+#[derive(Debug)]
+struct Files {
+    /// Those on this machine.
+    paths: Vec<PathBuf>,
+    syntax: Syntax,
+    columns: usize,
+}
+
+impl Files {
+    fn of(config: &FileScanConfig, source: &CsvSource) -> Self {
+        let mut format = CsvFormat::default()
+            .with_header(source.has_header())
+            .with_delimiter(source.delimiter())
+            .with_quote(source.quote())
+            .with_truncated_rows(source.truncate_rows());
+        if let Some(escape) = source.escape() {
+            format = format.with_escape(escape);
+        }
+        if let Some(terminator) = source.terminator() {
+            format = format.with_terminator(terminator);
+        }
+        if let Some(comment) = source.comment() {
+            format = format.with_comment(comment);
+        }
+        let local = config.object_store_url.as_str().starts_with("file://");
+        let files = config.file_groups.iter().flat_map(|group| group.files()).filter(|_| local);
+        let mut paths: Vec<_> = files.map(|file| Path::new("/").join(file.object_meta.location.as_ref())).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        let columns = config.file_schema().fields().len();
+        Self { paths, syntax: Syntax { format, compression: config.file_compression_type }, columns }
+    }
+
+    fn explained(&self, error: DataFusionError) -> DataFusionError {
+        match is_of_csv(&error) {
+            true => explained(error, &self.paths, &self.syntax, Some(self.columns)),
+            false => error,
+        }
+    }
+}
+
+fn is_of_csv(error: &DataFusionError) -> bool {
+    let DataFusionError::ArrowError(arrow, _) = error.find_root() else { return false };
+    matches!(arrow.as_ref(), ArrowError::CsvError(_) | ArrowError::ParseError(_))
+}
+
+/// The error with the file and line of the first row that has not as many values as the others.
+fn explained(error: DataFusionError, paths: &[PathBuf], syntax: &Syntax, columns: Option<usize>) -> DataFusionError {
+    if let Some(found) = paths.iter().find_map(|path| uneven_row(path, syntax, columns)) {
+        return exec_datafusion_err!("{found}");
+    }
+    let root = error.find_root().to_string();
+    match paths {
+        [] => error,
+        [path] => exec_datafusion_err!("{}: {root}", path.display()),
+        [first, .., last] => {
+            exec_datafusion_err!("one of {} files from {} to {}: {root}", paths.len(), first.display(), last.display())
+        }
+    }
+}
+
+/// Where in a file a row has another number of values than the file's first, or than the table.
+fn uneven_row(path: &Path, syntax: &Syntax, columns: Option<usize>) -> Option<String> {
+    let reader = syntax.compression.convert_read(File::open(path).ok()?).ok()?;
+    let problem = match syntax.format.infer_schema(reader, None) {
+        Err(ArrowError::CsvError(text)) => uneven(&text)?,
+        Ok((schema, rows)) => match (columns, schema.fields().len()) {
+            (Some(wanted), found) if found != wanted && rows > 0 => {
+                format!("it has {found} columns, where the table has {wanted}")
+            }
+            _ => return None,
+        },
+        Err(_) => return None,
+    };
+    Some(format!("{}: {problem}", path.display()))
+}
+
+/// `line 7 has 6 values, where 4 are expected`, of Arrow's message.
+fn uneven(text: &str) -> Option<String> {
+    let mut numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty());
+    let (wanted, found, line) = (numbers.next()?, numbers.next()?, numbers.next()?);
+    let known = text.contains("unequal lengths") && numbers.next().is_none();
+    known.then(|| format!("line {line} has {found} values, where the lines before have {wanted}"))
+}
+
+/// An error of making a table of CSV files, with the file and the line: of the files of that name, read as CSV is by
+/// default.
+pub(crate) fn explained_by_name(error: DataFusionError, paths: &[PathBuf]) -> DataFusionError {
+    if !is_of_csv(&error) && !error.find_root().to_string().contains("unequal lengths between records") {
+        return error;
+    }
+    let compression = |path: &PathBuf| {
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
+        extension.parse().unwrap_or(FileCompressionType::UNCOMPRESSED)
+    };
+    let compression = paths.first().map_or(FileCompressionType::UNCOMPRESSED, compression);
+    let syntax = Syntax { format: CsvFormat::default().with_header(true), compression };
+    explained(error, paths, &syntax, None)
+}
+
+/// Hands rows on, and errors with their place.
+#[derive(Debug)]
+struct CsvPlaceExec {
+    input: Arc<dyn ExecutionPlan>,
+    files: Arc<Files>,
+}
+
+impl DisplayAs for CsvPlaceExec {
+    fn fmt_as(&self, _t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.name())
+    }
+}
+
+impl ExecutionPlan for CsvPlaceExec {
+    fn name(&self) -> &str {
+        "CsvPlaceExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        match <[Arc<dyn ExecutionPlan>; 1]>::try_from(children) {
+            Ok([input]) => Ok(Arc::new(Self { input, files: Arc::clone(&self.files) })),
+            Err(_) => internal_err!("CsvPlaceExec has one input"),
+        }
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let files = Arc::clone(&self.files);
+        let rows = self.input.execute(partition, context)?.map_err(move |e| files.explained(e));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrows_message_is_understood() {
+        let text =
+            "Encountered unequal lengths between records on CSV file. Expected 4 records, found 6 records at line 7";
+        assert_eq!(uneven(text).as_deref(), Some("line 7 has 6 values, where the lines before have 4"));
+        assert_eq!(uneven("Error parsing line 3"), None);
+    }
+}
