@@ -25,7 +25,7 @@ FROM digits JOIN 'examples/data/digits_labels.npy' label ON label.row = digits.r
 WHERE digits.row BETWEEN 100 AND 199;
 
 -- Arrays go out to files, and files are appended to arrays.
-COPY (SELECT value FROM slice('embeddings', '0:100')) TO 'demo/more.npy';
+COPY (SELECT value FROM slice('embeddings', '0:100')) TO 'demo/more.npy' OPTIONS (overwrite true);
 SELECT * FROM append('embeddings', 'demo/more.npy');
-COPY embeddings TO 'demo/embeddings.parquet';
+COPY embeddings TO 'demo/embeddings.parquet' OPTIONS (overwrite true);
 SELECT count(*) FROM 'demo/embeddings.parquet';

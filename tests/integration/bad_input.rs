@@ -1,5 +1,6 @@
 //! Bad input: an error that names the thing, exit status 1, nothing on standard output, and nothing changed.
 
+mod copy;
 mod damage;
 mod npy;
 mod statements;

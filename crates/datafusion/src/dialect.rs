@@ -7,8 +7,10 @@
 //!   tree as `BinaryOperator::Custom`, made by a pass over the tokens that joins tokens written without a space
 //!   between them, so that `a<5`, `a<-5`, `a <> b` and `x -> x + 1` stay what they are;
 //! - `JOIN … NEAREST k BY DISTANCE expr`, see [`nearest`];
+//! - clauses of COPY that are short for options, see [`copy_clauses`];
 //! - table functions that see the tables to their left without LATERAL, see [`from_clause`].
 
+mod copy_clauses;
 mod from_clause;
 pub(crate) mod nearest;
 pub(crate) mod numbers;
@@ -176,7 +178,7 @@ pub(crate) fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>> {
         }
         out.push(first);
     }
-    nearest::rewrite(numbers::join(out))
+    nearest::rewrite(numbers::join(copy_clauses::rewrite(out)))
 }
 
 /// The error, with long lists in its text as they were written.

@@ -1,8 +1,11 @@
 //! Files as tables, and tables as files.
 
+pub(crate) mod copy_options;
 mod csv_place;
 mod external;
 mod fields;
+mod numbered;
+mod output;
 mod sink;
 mod source;
 

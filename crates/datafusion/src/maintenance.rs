@@ -1,5 +1,5 @@
-//! OPTIMIZE, VACUUM, CHECK and CREATE INDEX: jobs of the store that run when the statement's frame is collected, and whose figures
-//! come back as rows.
+//! OPTIMIZE, VACUUM, CHECK and CREATE INDEX, and what looks after `.npy` files: jobs that run when the statement's frame is
+//! collected, and whose figures come back as rows.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,14 +16,16 @@ use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties};
-use hyperslab_core::Result as StoreResult;
+use hyperslab_core::{Error, Result as StoreResult};
 use hyperslab_store::{ArrayName, CheckOptions, OptimizeOptions, Store, VacuumOptions};
 
 use crate::to_datafusion;
 
 mod create_index;
+mod npy_file;
 
 pub(crate) use create_index::{NewIndex, OptionValue};
+pub(crate) use npy_file::{NpyJob, NpyTask, shown};
 
 /// A job.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
@@ -36,6 +38,8 @@ pub(crate) enum Job {
     Check { array: Option<ArrayName>, quick: bool },
     /// CREATE INDEX.
     CreateIndex(NewIndex),
+    /// Of a `.npy` file, and no store.
+    Npy(NpyJob),
 }
 
 impl Job {
@@ -70,6 +74,7 @@ impl Job {
                 ("rows_covered", &number, false),
                 ("bytes", &number, false),
             ]),
+            Self::Npy(job) => columns(&job.task.columns()),
             Self::Check { .. } => columns(&[
                 ("severity", &text, false),
                 ("file", &text, false),
@@ -81,7 +86,15 @@ impl Job {
     }
 
     /// Does it; the rows are the columns of [`schema`](Self::schema).
-    fn run(&self, store: &Store, cancelled: &AtomicBool) -> StoreResult<Vec<ArrayRef>> {
+    fn run(&self, store: Option<&Store>, cancelled: &AtomicBool) -> StoreResult<Vec<ArrayRef>> {
+        match (self, store) {
+            (Self::Npy(job), _) => job.run(),
+            (_, Some(store)) => self.run_on(store, cancelled),
+            (_, None) => Err(Error::invalid(format!("{self} needs a store"))),
+        }
+    }
+
+    fn run_on(&self, store: &Store, cancelled: &AtomicBool) -> StoreResult<Vec<ArrayRef>> {
         let numbers = |values: &[u64]| -> Vec<ArrayRef> {
             let column = |&value: &u64| Arc::new(Int64Array::from(vec![i64::try_from(value).unwrap_or(i64::MAX)])) as _;
             values.iter().map(column).collect()
@@ -112,6 +125,7 @@ impl Job {
                 columns.push(Arc::new(StringArray::from(vec![why])));
                 Ok(columns)
             }
+            Self::Npy(job) => job.run(),
             Self::CreateIndex(index) => {
                 let info = index.create(store, cancelled)?;
                 let text = |value: String| Arc::new(StringArray::from(vec![value])) as ArrayRef;
@@ -145,6 +159,7 @@ impl fmt::Display for Job {
             Self::Vacuum { array, dry_run, .. } => ("vacuum", array.as_ref(), if *dry_run { " dry run" } else { "" }),
             Self::Check { array, quick } => ("check", array.as_ref(), if *quick { " quick" } else { "" }),
             Self::CreateIndex(index) => return index.fmt(f),
+            Self::Npy(job) => return job.fmt(f),
         };
         match array {
             Some(array) => write!(f, "{verb} {array}{more}"),
@@ -156,7 +171,7 @@ impl fmt::Display for Job {
 /// The logical node of a [`Job`]: no input; its figures are its rows.
 #[derive(Debug, Clone)]
 pub(crate) struct Maintenance {
-    store: Store,
+    store: Option<Store>,
     job: Job,
     schema: DFSchemaRef,
 }
@@ -164,8 +179,17 @@ pub(crate) struct Maintenance {
 impl Maintenance {
     /// A plan that does the job when it is executed.
     pub(crate) fn plan(store: &Store, job: Job) -> Result<LogicalPlan> {
+        Self::node(Some(store.clone()), job)
+    }
+
+    /// The same of a job on a file.
+    pub(crate) fn plan_npy(job: NpyJob) -> Result<LogicalPlan> {
+        Self::node(None, Job::Npy(job))
+    }
+
+    fn node(store: Option<Store>, job: Job) -> Result<LogicalPlan> {
         let schema = Arc::new(DFSchema::try_from(job.schema())?);
-        let node = Self { store: store.clone(), job, schema };
+        let node = Self { store, job, schema };
         Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
     }
 }
@@ -229,7 +253,7 @@ impl Drop for Cancelled {
 /// Executes a [`Maintenance`].
 #[derive(Debug)]
 pub(crate) struct MaintenanceExec {
-    store: Store,
+    store: Option<Store>,
     job: Job,
     properties: Arc<PlanProperties>,
 }
@@ -282,7 +306,7 @@ impl ExecutionPlan for MaintenanceExec {
             // A job that can stop does when nobody waits for it any more.
             let cancelled = Cancelled::default();
             let seen = Arc::clone(&cancelled.0);
-            let done = tokio::task::spawn_blocking(move || job.run(&store, &seen)).await;
+            let done = tokio::task::spawn_blocking(move || job.run(store.as_ref(), &seen)).await;
             let columns = done.map_err(|e| DataFusionError::External(Box::new(e)))?.map_err(to_datafusion)?;
             Ok(RecordBatch::try_new(schema, columns)?)
         };

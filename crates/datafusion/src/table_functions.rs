@@ -6,6 +6,7 @@ mod call;
 mod columns;
 mod diff;
 mod history;
+mod npy_file;
 mod positions;
 mod read_file;
 mod shards;
@@ -65,6 +66,9 @@ pub(crate) static TABLE_FUNCTIONS: &[&TableFunction] = &[
     &diff::DIFF,
     &history::HISTORY,
     &columns::MATRIX,
+    &npy_file::NPY_ENSURE_APPENDABLE,
+    &npy_file::NPY_INFO,
+    &npy_file::NPY_RECOVER,
     &read_file::READ_HDF5,
     &read_file::READ_NPY,
     &read_file::READ_NPZ,

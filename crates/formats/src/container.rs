@@ -179,7 +179,7 @@ impl Container for OneArray {
 pub(crate) fn refuse_variable(field: &FieldSpec, format: &str) -> Result<()> {
     match field.dtype() {
         DType::Utf8 | DType::Binary => Err(Error::unsupported(format!(
-            "field {:?} holds {}, and {format} only elements of one size; leave it out, or write Parquet or CSV",
+            "field {:?} holds {}, and {format} only elements of one size; leave it out, or write HDF5, Zarr, Parquet or CSV",
             field.name(),
             field.dtype()
         ))),

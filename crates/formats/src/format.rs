@@ -7,6 +7,7 @@ use hyperslab_core::{ArraySink, ArraySource, Error, FieldSpec, Result};
 
 use crate::container::{Container, ContainerSink, OneArray, names};
 use crate::hdf5::{Hdf5File, Hdf5Sink};
+use crate::npy::NpyAppendSink;
 use crate::torch::{TorchFile, TorchSink};
 use crate::zarr::{ZarrFolder, ZarrSink};
 use crate::{NpySink, NpySource, NpzFile, NpzSink, SafetensorsFile, SafetensorsSink, WriteOptions};
@@ -17,7 +18,7 @@ pub const FORMATS: &[Format] = &[
         name: "npy",
         extensions: &["npy"],
         reader: Reader::Array(|path| Ok(Arc::new(NpySource::open(path)?))),
-        writer: Writer::Array(NpySink::create_boxed),
+        writer: Writer::Growing(NpySink::create_boxed, NpyAppendSink::open_boxed),
     },
     Format {
         name: "npz",
@@ -70,7 +71,10 @@ enum Reader {
 enum Writer {
     #[expect(dead_code, reason = "every format is written so far")]
     None,
+    #[allow(dead_code, reason = "the only format of one array grows")]
     Array(CreateArray),
+    /// A file of one array, and one to which rows are appended.
+    Growing(CreateArray, CreateArray),
     Container(fn(&Path, &WriteOptions) -> Result<Box<dyn ContainerSink>>),
 }
 
@@ -169,7 +173,7 @@ impl Format {
     /// read; `Invalid` for options and fields that the format does not take; `Io`.
     pub fn create(&self, path: &Path, fields: &[FieldSpec], options: &WriteOptions) -> Result<Box<dyn ArraySink>> {
         match self.writer {
-            Writer::Array(create) => create(path, fields, options),
+            Writer::Array(create) | Writer::Growing(create, _) => create(path, fields, options),
             Writer::Container(create) => {
                 let mut sink = create(path, options)?;
                 let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
@@ -180,6 +184,27 @@ impl Format {
         }
     }
 
+    /// Whether [`append`](Self::append) adds rows to its files.
+    pub fn can_append(&self) -> bool {
+        matches!(self.writer, Writer::Growing(..))
+    }
+
+    /// Opens a file to add rows to it, and makes one without rows where there is none. They become visible at
+    /// [`ArraySink::finish`], and until then nobody else can append; dropping the sink leaves the file as it was.
+    ///
+    /// # Errors
+    /// `Unsupported` for a format whose files do not grow, listing those that do; `Invalid` for rows of another dtype or
+    /// shape than the file's, naming both, and for options that are not known; `Conflict`, retryable, while another one
+    /// appends; `Io`.
+    pub fn append(&self, path: &Path, fields: &[FieldSpec], options: &WriteOptions) -> Result<Box<dyn ArraySink>> {
+        if let Writer::Growing(_, append) = self.writer {
+            return append(path, fields, options);
+        }
+        let known: Vec<_> = FORMATS.iter().filter(|f| f.can_append()).map(|f| f.name).collect();
+        let why = format!("{} files do not grow; those that do are: {}", self.name, known.join(", "));
+        Err(Error::unsupported(why).with("file", path.display()))
+    }
+
     /// Starts a file of several arrays.
     ///
     /// # Errors
@@ -187,7 +212,7 @@ impl Format {
     pub fn create_container(&self, path: &Path, options: &WriteOptions) -> Result<Box<dyn ContainerSink>> {
         match self.writer {
             Writer::Container(create) => create(path, options),
-            Writer::Array(_) => Err(Error::unsupported(format!(
+            Writer::Array(_) | Writer::Growing(..) => Err(Error::unsupported(format!(
                 "a .{} file holds one array; write each to a file of its own, or to one of: {}",
                 self.name,
                 FORMATS

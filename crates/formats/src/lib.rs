@@ -10,7 +10,7 @@
 //! | [torch](torch) since 1.6 | `.pt`, `.pth` | bool, ints, floats, complex, bf16; any strides; nothing in the pickle is run | contiguous, bool excepted | the same dtypes, a dict of tensors | tensors by name, each one field `value` |
 //!
 //! [`open`] and [`create`] choose the format by the path's extension; [`ConcatSource`] reads several files as one
-//! array. `.npy` files grow in place with [`npy::NpyAppender`].
+//! array. `.npy` files grow in place: [`Format::append`] takes rows, [`npy::NpyAppender`] items of either order.
 //!
 //! ```
 //! # let folder = tempfile::tempdir()?;

@@ -22,6 +22,7 @@
 //! [`hyperslab_core::npy`].
 
 mod append;
+mod append_sink;
 pub(crate) mod convert;
 pub(crate) mod datetime;
 pub(crate) mod encode;
@@ -34,7 +35,8 @@ mod sink;
 mod source;
 mod widen;
 
-pub use append::{HeaderMode, NpyAppendSink, NpyAppender};
+pub use append::{HeaderMode, NpyAppender};
+pub use append_sink::NpyAppendSink;
 pub use info::{NpyInfo, npy_info};
 pub(crate) use layout::NpyLayout;
 pub use recover::{Incomplete, Recovered, npy_recover};

@@ -88,6 +88,17 @@ impl NewFile {
     /// `Io`.
     pub(crate) fn publish(mut self) -> Result<()> {
         self.file()?.sync_all().map_err(|e| self.failed(e))?;
+        let path = self.path.clone();
+        self.publish_unsynced()?;
+        sync_folder(&path).map_err(|e| Error::io("writing", path.display(), e))
+    }
+
+    /// Gives it the final name, whether or not it would survive a power cut.
+    ///
+    /// # Errors
+    /// As [`publish`](Self::publish).
+    pub(crate) fn publish_unsynced(mut self) -> Result<()> {
+        self.file()?;
         let Self { path, overwrite, file, .. } = self;
         let file = file.into_inner().map_err(|e| Error::io("writing", path.display(), e.into_error()))?;
         if overwrite {
@@ -98,7 +109,7 @@ impl NewFile {
                 _ => Error::io("creating", path.display(), e.error),
             })?;
         }
-        sync_folder(&path).map_err(|e| Error::io("writing", path.display(), e))
+        Ok(())
     }
 
     /// Swaps the descriptor for one that cannot be written, as a full disk cannot.
@@ -109,8 +120,11 @@ impl NewFile {
     }
 }
 
-fn exists(path: &Path) -> Error {
-    Error::already_exists(format!("{} exists; ask for it to be overwritten, or choose another name", path.display()))
+pub(crate) fn exists(path: &Path) -> Error {
+    Error::already_exists(format!(
+        "{} exists; add the option overwrite to replace it, or choose another name",
+        path.display()
+    ))
 }
 
 /// The folder that a file is in.

@@ -13,7 +13,7 @@ fn goes_round(sql: &Sql, folder: &std::path::Path, name: &str) {
         sql.ok(&format!("COPY {name} TO {file}"));
         sql.ok(&format!("CREATE TABLE {back} AS SELECT * FROM {file}"));
         let snapshot = sql.store().snapshot().unwrap();
-        let (given, got) = (snapshot.array(name).unwrap(), snapshot.array(&back).unwrap());
+        let (given, got) = (snapshot.array(name).unwrap(), snapshot.array(back.as_str()).unwrap());
         assert_eq!(got.fields(), given.fields(), "{name} through {format}");
         assert_eq!(got.rows(), given.rows(), "{name} through {format}");
         for field in 0..given.fields().len() {

@@ -56,7 +56,7 @@ impl FieldsSink {
             for (i, field) in others.iter().enumerate() {
                 let sink = NpySink::create(waiting_path(folder.path(), i), field)
                     .map_err(|e| e.with("field", field.name()))?;
-                arrays.waiting.push(Box::new(sink));
+                arrays.waiting.push(Box::new(sink.unsynced()));
             }
             arrays.folder = Some(folder);
         }

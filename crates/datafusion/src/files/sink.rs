@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -25,11 +25,12 @@ use datafusion::physical_plan::{
     PlanProperties,
 };
 use futures::StreamExt;
-use hyperslab_core::{FieldSpec, arrow};
+use hyperslab_core::arrow;
 use hyperslab_formats::{FORMATS, Format, WriteOptions};
 use object_store::{ObjectMeta, ObjectStore};
 
-use super::fields::FieldsSink;
+use super::copy_options::CopyOptions;
+use super::output::{Output, Target};
 use crate::to_datafusion;
 use crate::write::convert::{Rows, convert, fields_schema};
 use crate::write::in_order::InOrderExec;
@@ -64,16 +65,17 @@ impl GetExt for ArrayFormatFactory {
 
 impl FileFormatFactory for ArrayFormatFactory {
     fn create(&self, _state: &dyn Session, options: &HashMap<String, String>) -> Result<Arc<dyn FileFormat>> {
+        let mut options = options.clone();
+        let copy = CopyOptions::take(&mut options)?;
         let set = |all: WriteOptions, (key, value): (&String, &String)| {
             all.set(key.strip_prefix("format.").unwrap_or(key), value)
         };
-        // A file that is there is replaced, as by DataFusion's own formats.
-        let options = options.iter().fold(WriteOptions::new().overwrite(true), set);
-        Ok(Arc::new(ArrayFormat { format: self.format, options }))
+        let options = options.iter().fold(WriteOptions::new(), set);
+        Ok(Arc::new(ArrayFormat { format: self.format, copy, options }))
     }
 
     fn default(&self) -> Arc<dyn FileFormat> {
-        Arc::new(ArrayFormat { format: self.format, options: WriteOptions::new().overwrite(true) })
+        Arc::new(ArrayFormat { format: self.format, copy: CopyOptions::default(), options: WriteOptions::new() })
     }
 }
 
@@ -81,6 +83,7 @@ impl FileFormatFactory for ArrayFormatFactory {
 #[derive(Debug)]
 struct ArrayFormat {
     format: &'static Format,
+    copy: CopyOptions,
     options: WriteOptions,
 }
 
@@ -154,6 +157,7 @@ impl FileFormat for ArrayFormat {
         let target = Target {
             path,
             format: self.format,
+            copy: self.copy,
             options: self.options.clone(),
             fields: fields.collect::<Result<_>>()?,
             columns,
@@ -190,17 +194,6 @@ fn local_path(config: &FileSinkConfig) -> Result<PathBuf> {
         );
     }
     Ok(PathBuf::from(url))
-}
-
-/// The file to be made.
-#[derive(Debug)]
-struct Target {
-    path: PathBuf,
-    format: &'static Format,
-    options: WriteOptions,
-    fields: Vec<FieldSpec>,
-    /// Which columns of the input the fields are.
-    columns: Vec<usize>,
 }
 
 /// Streams columns into a file that appears when it is whole.
@@ -275,12 +268,7 @@ impl ExecutionPlan for ArrayFileExec {
 }
 
 async fn write(target: Arc<Target>, mut input: SendableRecordBatchStream, schema: SchemaRef) -> Result<RecordBatch> {
-    if let Some(folder) = target.path.parent().filter(|f| *f != Path::new("")) {
-        std::fs::create_dir_all(folder)
-            .map_err(|e| to_datafusion(hyperslab_core::Error::io("creating", folder.display(), e)))?;
-    }
-    let mut sink =
-        FieldsSink::start(&target.path, target.format, &target.fields, &target.options).map_err(to_datafusion)?;
+    let mut output = Output::start(&target).await.map_err(to_datafusion)?;
     let file_schema = fields_schema(&target.fields);
     let mut rows = 0;
     while let Some(batch) = input.next().await {
@@ -291,11 +279,11 @@ async fn write(target: Arc<Target>, mut input: SendableRecordBatchStream, schema
             columns.push(convert(field, values, Rows::Input(rows))?);
         }
         let batch = RecordBatch::try_new(Arc::clone(&file_schema), columns)?;
-        sink.write(&batch).map_err(to_datafusion)?;
+        output.write(&batch).map_err(to_datafusion)?;
         rows += batch.num_rows() as u64;
         tokio::task::yield_now().await;
     }
-    let done = tokio::task::spawn_blocking(move || sink.finish()).await;
+    let done = tokio::task::spawn_blocking(move || output.finish()).await;
     done.map_err(|e| DataFusionError::External(Box::new(e)))?.map_err(to_datafusion)?;
     Ok(RecordBatch::try_new(schema, vec![Arc::new(UInt64Array::from(vec![rows]))])?)
 }

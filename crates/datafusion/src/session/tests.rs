@@ -160,10 +160,13 @@ async fn a_failed_copy_leaves_the_old_file_and_no_other() {
     for name in ["a.npy", "a.parquet", "a.csv", "a.arrow", "a.json"] {
         let path = folder.path().join(name);
         std::fs::write(&path, "old").unwrap();
-        let sql = format!("COPY (SELECT 1 / (150000 - n) AS n FROM many) TO '{}'", path.display());
+        let copy = |query: &str| format!("COPY ({query}) TO '{}' OPTIONS (overwrite true)", path.display());
+        let sql = format!("COPY many TO '{}'", path.display());
+        assert!(fails(&session, &sql).await.contains(&format!("{name} exists; add the option overwrite")), "{name}");
+        let sql = copy("SELECT 1 / (150000 - n) AS n FROM many");
         assert!(fails(&session, &sql).await.contains("Divide by zero"), "{name}");
         assert_eq!(std::fs::read(&path).unwrap(), b"old", "{name}");
-        run(&session, &format!("COPY (SELECT n FROM many WHERE n < 10) TO '{}'", path.display())).await.unwrap();
+        run(&session, &copy("SELECT n FROM many WHERE n < 10")).await.unwrap();
         assert_ne!(std::fs::read(&path).unwrap(), b"old", "{name}");
     }
     assert_eq!(files(folder.path()), ["a.arrow", "a.csv", "a.json", "a.npy", "a.parquet"]);

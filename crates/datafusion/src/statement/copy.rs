@@ -1,6 +1,6 @@
 //! COPY … TO a file: rows in their order, without the generated `row`, into one file.
 //!
-//! A target on this machine appears, and replaces what was there, when it is whole.
+//! A target on this machine appears when it is whole, and replaces what was there only if that is asked for.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,7 +12,9 @@ use datafusion::logical_expr::dml::CopyTo;
 use datafusion::sql::parser::{CopyToSource, CopyToStatement, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{Statement as Sql, Value};
 use hyperslab_core::{DType, arrow};
+use hyperslab_formats::{FORMATS, Format};
 
+use crate::files::copy_options::{CopyOptions, Mode, truth};
 use crate::files::{array_sinks, is_array_sink};
 use crate::session::Frame;
 use crate::write::flatten::FlattenCells;
@@ -22,12 +24,21 @@ use crate::write::without_row;
 
 /// Asks for the column `row` in the file.
 const KEEP_ROW: &str = "keep_row";
+/// Says what STORED AS says.
+const FORMAT: &str = "format";
 /// Bytes of a row group of Parquet, all columns together: the writer holds a few of them.
 const ROW_GROUP_BYTES: usize = 16 << 20;
 
 pub(super) async fn plan(frame: &Frame, copy: CopyToStatement) -> Result<LogicalPlan> {
-    let CopyToStatement { source, target, partitioned_by, stored_as, options } = copy;
-    let (keep_row, options) = take_keep_row(options)?;
+    let CopyToStatement { source, target, partitioned_by, stored_as, mut options } = copy;
+    let keep_row = take(&mut options, KEEP_ROW)?;
+    let keep_row = keep_row.map_or(Ok(false), |value| truth(KEEP_ROW, &value))?;
+    let stored_as = match (stored_as, take(&mut options, FORMAT)?) {
+        (Some(_), Some(_)) => {
+            return plan_err!("COPY TO {target}: STORED AS and the option {FORMAT} say the same; leave one out");
+        }
+        (stored_as, format) => stored_as.or(format),
+    };
     let format = format_name(&target, stored_as.as_deref())?;
     if frame.state.get_file_format_factory(&format).is_none() {
         let arrays: Vec<_> = array_sinks().map(|f| f.get_ext()).collect();
@@ -61,9 +72,14 @@ pub(super) async fn plan(frame: &Frame, copy: CopyToStatement) -> Result<Logical
         input = FlattenCells::plan(input)?;
     }
     // The array formats see to it by themselves.
-    let place = match single && !is_array_sink(&format) {
-        true => Place::of(&target)?,
-        false => None,
+    let place = match is_array_sink(&format) {
+        true if !single => {
+            return plan_err!(
+                "COPY TO {target}: {format} is written to one file, not to a folder; give the file's name"
+            );
+        }
+        true => None,
+        false => place(&target, &format, single, CopyOptions::take(&mut copy.options)?)?,
     };
     let url = place.as_ref().map_or(copy.output_url, |p| p.temporary.display().to_string());
     let copy = CopyTo::new(Arc::new(input), url, partitioned_by, copy.file_type, copy.options);
@@ -72,6 +88,36 @@ pub(super) async fn plan(frame: &Frame, copy: CopyToStatement) -> Result<Logical
         Some(place) => WholeFile::plan(place, copy),
         None => copy,
     })
+}
+
+/// Where a format of DataFusion's is written to while it is not whole; none for a folder and for another machine.
+fn place(target: &str, format: &str, single: bool, options: CopyOptions) -> Result<Option<Place>> {
+    if options.rows_per_file.is_some() {
+        return plan_err!("COPY TO {target}: {format} has no rows_per_file, which {} have", array_names(|_| true));
+    }
+    if single {
+        if options.mode == Mode::Append {
+            let growing = array_names(Format::can_append);
+            return plan_err!(
+                "COPY TO {target}: {format} files do not grow; those that do are: {growing}; or write to a folder: 'name/'"
+            );
+        }
+        return Place::of(target, options.mode == Mode::Overwrite);
+    }
+    let there = Path::new(target).read_dir().is_ok_and(|mut entries| entries.next().is_some());
+    match options.mode {
+        Mode::Overwrite => plan_err!("COPY TO {target}: a folder is not replaced; remove it, or choose another one"),
+        Mode::Create if there => plan_err!(
+            "COPY TO {target}: there are files in the folder; add OPTIONS (mode 'append') to put others beside them, or choose another one"
+        ),
+        Mode::Create | Mode::Append => Ok(None),
+    }
+}
+
+/// The names of array formats, for a message.
+fn array_names(which: impl Fn(&Format) -> bool) -> String {
+    let names: Vec<_> = FORMATS.iter().filter(|f| f.can_write() && which(f)).map(Format::name).collect();
+    names.join(", ")
 }
 
 /// DataFusion plans target, format and options around a placeholder, which our input then replaces.
@@ -90,18 +136,14 @@ async fn planned_by_datafusion(
     }
 }
 
-fn take_keep_row(options: Vec<(String, Value)>) -> Result<(bool, Vec<(String, Value)>)> {
-    let (ours, rest): (Vec<_>, Vec<_>) = options.into_iter().partition(|(k, _)| k.eq_ignore_ascii_case(KEEP_ROW));
-    let keep = match ours.as_slice() {
-        [] => false,
-        [(_, value)] => match value.to_string().trim_matches('\'').to_lowercase().as_str() {
-            "true" => true,
-            "false" => false,
-            other => return plan_err!("option {KEEP_ROW} is true or false, not {other}"),
-        },
-        _ => return plan_err!("option {KEEP_ROW} is given twice"),
-    };
-    Ok((keep, rest))
+/// Takes an option out of the others.
+fn take(options: &mut Vec<(String, Value)>, name: &str) -> Result<Option<String>> {
+    let taken: Vec<_> = options.extract_if(.., |(key, _)| key.eq_ignore_ascii_case(name)).collect();
+    match taken.as_slice() {
+        [] => Ok(None),
+        [(_, value)] => Ok(Some(value.to_string().trim_matches('\'').to_owned())),
+        _ => plan_err!("option {name} is given twice"),
+    }
 }
 
 /// The format in lower case, by STORED AS or by extension.

@@ -2,8 +2,10 @@
 
 use datafusion::common::{Result, plan_err};
 use datafusion::logical_expr::LogicalPlan;
+use hyperslab_core::VALUE;
 
 use super::call::keep_order;
+use super::columns::as_vectors;
 use super::{Call, Parameter, TableFunction};
 use crate::functions::{FunctionDoc, FunctionKind};
 use crate::table::Origin;
@@ -14,15 +16,16 @@ pub(super) static APPEND: TableFunction = TableFunction {
         name: "append",
         aliases: &[],
         kind: FunctionKind::Table,
-        signature: "append(array, source)",
+        signature: "append(array, source[, value => 'first:last'])",
         summary: "Appends a file, a glob ('more/*.npy'), another array or a subquery to an array, all of it or \
                   nothing; returns the rows appended, the new shape and the version. A column `row` of the source is \
-                  left out, the others are the fields in order. Like every table function in FROM it runs once for \
+                  left out, the others are the fields in order; with `value`, columns such as 'c0:c9' become the one \
+                  field of vectors, as by `matrix`. Like every table function in FROM it runs once for \
                   each time that it stands there; EXPLAIN does not run it.",
         example: "CREATE TABLE digits AS SELECT value FROM 'examples/data/digits.npy'; \
                   SELECT * FROM append('digits', 'examples/data/digits.npy')",
     },
-    parameters: &[Parameter::required("array"), Parameter::required("source")],
+    parameters: &[Parameter::required("array"), Parameter::required("source"), Parameter::named("value")],
     plan,
 };
 
@@ -35,7 +38,21 @@ fn plan(call: &mut Call<'_>) -> Result<LogicalPlan> {
         return plan_err!("append to {}: the store {} was opened read-only", array.name, store.describe());
     }
     let source = call.array("source")?;
-    keep_order(append_plan(store, target, source.plan)?)
+    let rows = match call.text("value")? {
+        None => source.plan,
+        Some(_) if target.fields().iter().all(|f| f.cell().is_empty()) => {
+            return plan_err!("append: {} has no field of vectors; leave value => … out", array.name);
+        }
+        Some(range) => {
+            // Fields go by their place: any name does that the source has not.
+            let mut name = VALUE.to_owned();
+            while source.plan.schema().has_column_with_unqualified_name(&name) {
+                name.push('_');
+            }
+            as_vectors(call, &source, &range, &name)?
+        }
+    };
+    keep_order(append_plan(store, target, rows)?)
 }
 
 #[cfg(test)]

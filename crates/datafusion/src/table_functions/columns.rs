@@ -6,6 +6,7 @@ use datafusion::logical_expr::type_coercion::binary::type_union_resolution;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast};
 use hyperslab_core::{FieldSpec, VALUE, arrow};
 
+use super::call::ArrayArgument;
 use super::{Call, Parameter, TableFunction};
 use crate::error::to_datafusion;
 use crate::functions::{FunctionDoc, FunctionKind, cells_of, element_of};
@@ -109,10 +110,16 @@ fn matrix(call: &mut Call<'_>) -> Result<LogicalPlan> {
     let argument = call.array("table")?;
     let Some(range) = call.text("columns")? else { return call.misused("the argument columns is missing") };
     let name = call.text("name")?.unwrap_or_else(|| VALUE.to_owned());
+    as_vectors(call, &argument, &range, &name)
+}
+
+/// A table whose columns of a range `first:last` are one column of vectors, of the given name.
+pub(super) fn as_vectors(call: &Call<'_>, argument: &ArrayArgument, range: &str, name: &str) -> Result<LogicalPlan> {
+    let function = call.name();
     let schema = argument.plan.schema();
     let fields: Vec<_> = schema.iter().collect();
     let (first, last) =
-        ends(call, &range, &argument.name, &fields.iter().map(|(_, f)| f.name().as_str()).collect::<Vec<_>>())?;
+        ends(call, range, &argument.name, &fields.iter().map(|(_, f)| f.name().as_str()).collect::<Vec<_>>())?;
     let chosen =
         |i: usize| (first..=last).contains(&i) && fields.get(i).is_some_and(|(_, f)| f.name() != ROW || range != ":");
     let (inside, others): (Vec<_>, Vec<_>) = fields.iter().enumerate().partition(|(i, _)| chosen(*i));
@@ -121,7 +128,7 @@ fn matrix(call: &mut Call<'_>) -> Result<LogicalPlan> {
         inside.iter().find(|(_, (_, f))| !f.data_type().is_numeric() && *f.data_type() != DataType::Boolean)
     {
         return plan_err!(
-            "matrix: the column {:?} of {} holds {}, no numbers; choose other columns or cast it",
+            "{function}: the column {:?} of {} holds {}, no numbers; choose other columns or cast it",
             f.name(),
             argument.name,
             f.data_type()
@@ -129,20 +136,20 @@ fn matrix(call: &mut Call<'_>) -> Result<LogicalPlan> {
     }
     if inside.len() > MOST_COLUMNS {
         return plan_err!(
-            "matrix: {range} of {} are {} columns, and at most {MOST_COLUMNS} become a vector",
+            "{function}: {range} of {} are {} columns, and at most {MOST_COLUMNS} become a vector",
             argument.name,
             inside.len()
         );
     }
     let Some(element) = type_union_resolution(&types) else {
         return plan_err!(
-            "matrix: the columns {range} of {} have no type in common: {types:?}; cast them",
+            "{function}: the columns {range} of {} have no type in common: {types:?}; cast them",
             argument.name
         );
     };
-    if let Some((_, (_, f))) = others.iter().find(|(_, (_, f))| *f.name() == name) {
+    if let Some((_, (_, f))) = others.iter().find(|(_, (_, f))| f.name() == name) {
         return plan_err!(
-            "matrix: {} has a column {:?} beside {range}; choose another name => '…'",
+            "{function}: {} has a column {:?} beside {range}; choose another name => '…'",
             argument.name,
             f.name()
         );
@@ -171,12 +178,12 @@ fn ends(call: &Call<'_>, range: &str, table: &str, names: &[&str]) -> Result<(us
         "" => Ok(open),
         name => match names.iter().position(|n| *n == name) {
             Some(i) => Ok(i),
-            None => plan_err!("matrix: {table} has no column {name:?}; it has {}", names.join(", ")),
+            None => plan_err!("{}: {table} has no column {name:?}; it has {}", call.name(), names.join(", ")),
         },
     };
     let (first_index, last_index) = (find(first, 0)?, find(last, names.len().saturating_sub(1))?);
     if first_index > last_index {
-        return plan_err!("matrix: in {table} the column {first} comes after {last}; write '{last}:{first}'");
+        return plan_err!("{}: in {table} the column {first} comes after {last}; write '{last}:{first}'", call.name());
     }
     Ok((first_index, last_index))
 }

@@ -2,6 +2,7 @@
 //! so that COPY lets them write beside the target and renames at the end.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +28,7 @@ use crate::to_datafusion;
 pub(crate) struct Place {
     pub(crate) temporary: PathBuf,
     target: PathBuf,
+    overwrite: bool,
 }
 
 impl Place {
@@ -34,7 +36,7 @@ impl Place {
     ///
     /// # Errors
     /// A target that is there and no regular file.
-    pub(crate) fn of(target: &str) -> Result<Option<Self>> {
+    pub(crate) fn of(target: &str, overwrite: bool) -> Result<Option<Self>> {
         let path = match target.split_once("://") {
             None => PathBuf::from(target),
             Some(("file", _)) => match url::Url::parse(target).ok().and_then(|u| u.to_file_path().ok()) {
@@ -53,7 +55,7 @@ impl Place {
         let unique = NEXT.fetch_add(1, Ordering::Relaxed);
         // The extension stays last: writers look at it.
         let temporary = format!(".{}-{unique}.tmp.{}", std::process::id(), name.to_string_lossy());
-        Ok(Some(Self { temporary: folder.join(temporary), target: path }))
+        Ok(Some(Self { temporary: folder.join(temporary), target: path, overwrite }))
     }
 
     fn publish(&self) -> hyperslab_core::Result<()> {
@@ -64,7 +66,26 @@ impl Place {
         }
         let file = std::fs::File::open(&self.temporary).map_err(failed)?;
         file.sync_all().map_err(failed)?;
-        std::fs::rename(&self.temporary, &self.target).map_err(failed)
+        if self.overwrite {
+            return std::fs::rename(&self.temporary, &self.target).map_err(failed);
+        }
+        let temporary = tempfile::TempPath::try_from_path(&self.temporary).map_err(failed)?;
+        temporary.persist_noclobber(&self.target).map_err(|e| match e.error.kind() {
+            ErrorKind::AlreadyExists => self.exists(),
+            _ => failed(e.error),
+        })
+    }
+
+    /// Refuses to start on what may not be replaced.
+    fn check(&self) -> hyperslab_core::Result<()> {
+        if !self.overwrite && self.target.exists() { Err(self.exists()) } else { Ok(()) }
+    }
+
+    fn exists(&self) -> Error {
+        let target = self.target.display();
+        Error::already_exists(format!(
+            "{target} exists; add the option overwrite to replace it, or choose another name"
+        ))
     }
 }
 
@@ -181,6 +202,7 @@ impl ExecutionPlan for WholeFileExec {
     }
 
     fn execute(&self, _partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        self.place.check().map_err(to_datafusion)?;
         let guard = Guard(self.place.temporary.clone());
         let (place, input) = (self.place.clone(), self.input.execute(0, context)?);
         let work = async move {

@@ -5,9 +5,9 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
-use arrow_array::{Array, RecordBatch};
+use arrow_array::Array;
 use hyperslab_core::npy::write_header;
-use hyperslab_core::{ArraySink, ByteOrder, Error, ErrorKind, FieldSpec, Result, SinkSummary, arrow};
+use hyperslab_core::{ByteOrder, Error, ErrorKind, FieldSpec, Result, SinkSummary, arrow};
 
 use super::convert::{swap_bytes, to_fortran};
 use super::growth::Header;
@@ -17,6 +17,8 @@ use crate::container::refuse_variable;
 use crate::output::NewFile;
 
 const ALIGN: usize = 64;
+/// How often a file that others make and take back is looked for.
+const MOST_TRIES: usize = 100;
 
 /// When what was appended becomes visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,7 +28,8 @@ pub enum HeaderMode {
     #[default]
     EachAppend,
     /// The header is written by [`NpyAppender::finish`] only: faster with many small appends, and all of them become
-    /// visible at once. Others can append only afterwards. Dropping the appender instead cuts off what was appended;
+    /// visible at once. Others can append only afterwards. Dropping the appender instead cuts off what was appended, and
+    /// removes a file that it had made;
     /// after a crash, [`npy_recover`](super::npy_recover) gets it back.
     Deferred,
 }
@@ -71,6 +74,8 @@ struct State {
     items: u64,
     /// Items appended by this appender.
     appended: u64,
+    /// Whether this appender made the file, and nothing was completed in it so far.
+    created: bool,
     /// Whether the file could not be brought back to what it was.
     failed: bool,
 }
@@ -92,7 +97,7 @@ impl NpyAppender {
         if mode == HeaderMode::EachAppend {
             file.unlock().map_err(|e| Error::io("unlocking", path.display(), e))?;
         }
-        let state = Mutex::new(State { file, header, items, appended: 0, failed: false });
+        let state = Mutex::new(State { file, header, items, appended: 0, created: false, failed: false });
         Ok(Self { path, item, order, fortran, mode, state })
     }
 
@@ -104,21 +109,37 @@ impl NpyAppender {
     /// other order; `Unsupported` for text and binary, and for bfloat16, which NumPy has not.
     pub fn create(path: impl AsRef<Path>, item: &FieldSpec, fortran: bool, mode: HeaderMode) -> Result<Self> {
         let path = path.as_ref();
-        if !path.exists() {
-            match new_file(path, item, fortran).map_err(|e| e.with("file", path.display())) {
-                // Another one was faster.
-                Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
-                other => other?,
+        let mut tries = 0;
+        let appender = loop {
+            tries += 1;
+            let created = match path.exists() {
+                true => false,
+                false => match new_file(path, item, fortran).map_err(|e| e.with("file", path.display())) {
+                    // Another one was faster.
+                    Err(e) if e.kind() == ErrorKind::AlreadyExists => false,
+                    other => other.map(|()| true)?,
+                },
+            };
+            match Self::open(path, mode) {
+                // Another one had made the file, and took it back.
+                Err(e) if e.kind() == ErrorKind::NotFound && !created && tries < MOST_TRIES => {}
+                opened => {
+                    let opened = opened?;
+                    opened.lock().created = created;
+                    break opened;
+                }
             }
-        }
-        let appender = Self::open(path, mode)?;
-        appender.check_item(item)?;
+        };
         // In one dimension the orders are the same.
-        if appender.fortran != fortran && !item.cell().is_empty() {
+        if appender.fortran != fortran && !item.cell().is_empty() && !appender.item.cell().is_empty() {
             let name = |fortran| if fortran { "Fortran" } else { "C" };
             let (found, wanted) = (name(appender.fortran), name(fortran));
-            return Err(appender.here(Error::invalid(format!("the file is in {found} order, not in {wanted} order"))));
+            return Err(appender.here(Error::invalid(format!(
+                "the file is in {found} order, not in {wanted} order; it grows along axis {}",
+                if appender.fortran { -1 } else { 0 }
+            ))));
         }
+        appender.check_item(item)?;
         Ok(appender)
     }
 
@@ -228,7 +249,7 @@ impl NpyAppender {
         }
         state.file.sync_all().map_err(|e| self.failed(e))?;
         // From here on there is nothing to take back.
-        state.appended = 0;
+        (state.appended, state.created) = (0, false);
         Ok(SinkSummary { rows, bytes: rows * self.item.row_bytes() as u64 })
     }
 
@@ -237,7 +258,7 @@ impl NpyAppender {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    fn here(&self, error: Error) -> Error {
+    pub(super) fn here(&self, error: Error) -> Error {
         error.with("file", self.path.display())
     }
 
@@ -310,7 +331,13 @@ impl NpyAppender {
 impl Drop for NpyAppender {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if self.mode == HeaderMode::Deferred && state.appended > 0 && !state.failed {
+        if self.mode != HeaderMode::Deferred {
+            return;
+        }
+        // The lock is held: nobody else has put anything into it.
+        if state.created && state.header.items().is_ok_and(|n| n == 0) && is_at(&state.file, &self.path) {
+            let _ = std::fs::remove_file(&self.path);
+        } else if state.appended > 0 && !state.failed {
             let items = state.header.items().unwrap_or(state.items);
             let _ = state.file.set_len(state.header.len() + items * self.item.row_bytes() as u64);
         }
@@ -319,7 +346,8 @@ impl Drop for NpyAppender {
 
 /// The header of a locked file that has what its shape asks for.
 fn checked_header(file: &mut File, path: &Path) -> Result<Header> {
-    refuse_interrupted(path)?;
+    // Whoever moves data in the file holds the lock, which is ours: it was broken off, and waiting would not help.
+    refuse_interrupted(path).map_err(|e| Error::invalid(e.message()).with("file", path.display()))?;
     let header = Header::read(file, path)?;
     let here = |e: Error| e.with("file", path.display());
     header.growth_axis().map_err(here)?;
@@ -352,41 +380,6 @@ fn new_file(path: &Path, item: &FieldSpec, fortran: bool) -> Result<()> {
     let mut file = NewFile::create(path, false)?;
     file.write(&bytes)?;
     file.publish()
-}
-
-/// Appends the rows of batches to a `.npy` file, each an item of it. They become visible when the sink is finished, and
-/// not at all when it is dropped.
-#[derive(Debug)]
-pub struct NpyAppendSink(NpyAppender);
-
-impl NpyAppendSink {
-    /// Opens a file, or makes one in C order, for rows of a field, whose name does not matter.
-    ///
-    /// # Errors
-    /// As [`NpyAppender::create`] in deferred mode; `Invalid` when the file's items are others than the field's cells.
-    pub fn open(path: impl AsRef<Path>, field: &FieldSpec) -> Result<Self> {
-        let path = path.as_ref();
-        let appender = match path.exists() {
-            true => NpyAppender::open(path, HeaderMode::Deferred)?,
-            false => NpyAppender::create(path, field, false, HeaderMode::Deferred)?,
-        };
-        appender.check_item(field)?;
-        Ok(Self(appender))
-    }
-}
-
-impl ArraySink for NpyAppendSink {
-    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let [column] = batch.columns() else {
-            let found = batch.num_columns();
-            return Err(self.0.here(Error::invalid(format!("a .npy file holds one field, and the rows have {found}"))));
-        };
-        self.0.append(column.as_ref()).map(drop)
-    }
-
-    fn finish(self: Box<Self>) -> Result<SinkSummary> {
-        self.0.finish()
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::Path;
 use arrow_array::RecordBatch;
 use hyperslab_core::{ArraySink, Error, FieldSpec, Result, SinkSummary};
 
+use super::append_sink::AXIS;
 use super::encode::Encoder;
 use crate::WriteOptions;
 use crate::output::NewFile;
@@ -20,6 +21,7 @@ pub struct NpySink {
     encoder: Encoder,
     file: NewFile,
     header_bytes: usize,
+    synced: bool,
 }
 
 impl NpySink {
@@ -37,7 +39,13 @@ impl NpySink {
         fields: &[FieldSpec],
         options: &WriteOptions,
     ) -> Result<Box<dyn ArraySink>> {
-        options.check("npy", &[]).map_err(|e| e.with("file", path.display()))?;
+        let here = |e: Error| e.with("file", path.display());
+        if options.get(AXIS).is_some() {
+            return Err(here(Error::invalid(format!(
+                "option {AXIS} is that of appending; add the option mode 'append', or leave it out"
+            ))));
+        }
+        options.check("npy", &[]).map_err(here)?;
         Ok(Box::new(Self::start(path, fields, options.replaces())?))
     }
 
@@ -47,7 +55,14 @@ impl NpySink {
         let header = encoder.header().map_err(in_file)?;
         let mut file = NewFile::create(path, overwrite)?;
         file.write(&header)?;
-        Ok(Self { encoder, file, header_bytes: header.len() })
+        Ok(Self { encoder, file, header_bytes: header.len(), synced: true })
+    }
+
+    /// Leaves out to wait for the disk when the file is finished: for one that is read back and removed.
+    #[must_use]
+    pub fn unsynced(mut self) -> Self {
+        self.synced = false;
+        self
     }
 
     #[cfg(test)]
@@ -69,7 +84,10 @@ impl ArraySink for NpySink {
         let file = self.file.file()?;
         let written = file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&header));
         written.map_err(|e| self.file.failed(e))?;
-        self.file.publish()?;
+        match self.synced {
+            true => self.file.publish()?,
+            false => self.file.publish_unsynced()?,
+        }
         Ok(SinkSummary { rows, bytes })
     }
 }

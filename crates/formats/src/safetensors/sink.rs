@@ -18,6 +18,8 @@ use crate::output::NewFile;
 const ROOM: u64 = 64 << 10;
 /// A file of fewer bytes is copied once more, so as not to be mostly room.
 const SMALL: u64 = 1 << 20;
+/// The option with the file's own attributes.
+const METADATA_OPTION: &str = "metadata";
 /// Where values start, a multiple.
 const ALIGN: usize = 64;
 
@@ -47,17 +49,26 @@ impl Written {
 }
 
 impl SafetensorsSink {
-    /// Starts a file. The format has no options.
+    /// Starts a file. The option `metadata` is a JSON object of texts.
     ///
     /// # Errors
     /// `AlreadyExists` for an existing file that may not be replaced; `Invalid` for an option; `Io`.
     pub fn create(path: impl AsRef<Path>, options: &WriteOptions) -> Result<Self> {
         let path = path.as_ref();
-        options.check("safetensors", &[]).map_err(|e| e.with("file", path.display()))?;
+        let here = |e: Error| e.with("file", path.display());
+        options.check("safetensors", &[METADATA_OPTION]).map_err(here)?;
+        let metadata = match options.get(METADATA_OPTION).map(serde_json::from_str) {
+            None => BTreeMap::new(),
+            Some(Ok(metadata)) => metadata,
+            Some(Err(e)) => {
+                let why = "option metadata is no JSON object of texts, as in '{\"license\": \"mit\"}'";
+                return Err(here(Error::invalid(why).because(e)));
+            }
+        };
         let mut file = NewFile::create(path, options.replaces())?;
         let placed = file.file()?.seek(SeekFrom::Start(ROOM));
         placed.map_err(|e| file.failed(e))?;
-        Ok(Self { file, tensors: Vec::new(), names: HashSet::new(), metadata: BTreeMap::new() })
+        Ok(Self { file, tensors: Vec::new(), names: HashSet::new(), metadata })
     }
 
     fn here(&self, error: Error) -> Error {

@@ -184,6 +184,21 @@ fn hostile_headers_are_refused() {
     assert!(error.contains("too large") && error.contains("array: a"), "{error}");
 }
 
+#[test]
+fn metadata_is_an_option() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    let set = |json: &str| SafetensorsSink::create(&path, &WriteOptions::new().set("metadata", json));
+    Box::new(set(r#"{"license": "mit", "é": "x"}"#).unwrap()).finish().unwrap();
+    let file = SafetensorsFile::open(&path).unwrap();
+    assert_eq!(file.metadata()[0], ("license".to_owned(), "mit".to_owned()));
+    for json in ["[1]", r#"{"a": 1}"#, "{"] {
+        let error = SafetensorsSink::create(folder.path().join("b"), &WriteOptions::new().set("metadata", json));
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("option metadata is no JSON object of texts"), "{error}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

@@ -203,10 +203,7 @@ fn check_target(path: &Path, overwrite: bool) -> Result<()> {
     }
     let Ok(there) = std::fs::symlink_metadata(path) else { return Ok(()) };
     if !overwrite {
-        return Err(Error::already_exists(format!(
-            "{} exists; ask for it to be overwritten, or choose another name",
-            path.display()
-        )));
+        return Err(crate::output::exists(path));
     }
     let is_zarr = ["zarr.json", ".zgroup", ".zarray"].iter().any(|name| path.join(name).is_file());
     let is_empty = || std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Float32Array, Int32Array, UInt8Array};
+use arrow_array::{ArrayRef, Float32Array, Int32Array, RecordBatch, UInt8Array};
 use arrow_buffer::Buffer;
-use hyperslab_core::{ArraySource, DType};
+use hyperslab_core::{ArraySink, ArraySource, DType};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use super::*;
-use crate::npy::{Incomplete, NpySource, Widen, npy_ensure_appendable, npy_info, npy_recover};
+use crate::npy::{Incomplete, NpyAppendSink, NpySource, Widen, npy_ensure_appendable, npy_info, npy_recover};
 
 fn field(dtype: DType, cell: &[usize]) -> FieldSpec {
     FieldSpec::new("value", dtype, cell.to_vec()).unwrap()
@@ -185,6 +185,49 @@ fn a_deferred_header_shows_all_or_nothing() {
     assert!(error.to_string().contains("npy_recover") && error.to_string().contains("36 are there"), "{error}");
     assert_eq!(npy_recover(&crashed, Incomplete::Drop).unwrap().after, [9]);
     assert_eq!(all(&crashed).1, (0..9).flat_map(i32::to_le_bytes).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_file_that_was_made_for_an_append_goes_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.npy");
+    let pairs = field(DType::Int32, &[2]);
+    let npy = crate::Format::named("npy").unwrap();
+    let append =
+        |axis: &str| npy.append(&path, std::slice::from_ref(&pairs), &crate::WriteOptions::new().set("axis", axis));
+    let cells = || arrow::array_from_buffer(&pairs, Buffer::from_slice_ref([1_i32, 2, 3, 4]), 2).unwrap().array;
+    let batch = || RecordBatch::try_from_iter([("value", cells())]).unwrap();
+    let mut sink = append("-1").unwrap();
+    sink.write(&batch()).unwrap();
+    drop(sink);
+    assert!(!path.exists());
+
+    // Along the last axis rows are columns of the file.
+    let mut sink = append("1").unwrap();
+    sink.write(&batch()).unwrap();
+    sink.finish().unwrap();
+    assert_eq!(npy_info(&path).unwrap().shape, [2, 2]);
+    assert!(npy_info(&path).unwrap().fortran_order);
+    drop(append("-1").unwrap());
+    assert_eq!(npy_info(&path).unwrap().shape, [2, 2]);
+    for (axis, says) in
+        [("0", "Fortran order, not in C order; it grows along axis -1"), ("2", "from -1 to 1"), ("x", "axis")]
+    {
+        let error = append(axis).unwrap_err().to_string();
+        assert!(error.contains(says) && error.contains("a.npy"), "{error}");
+    }
+    let two = [pairs.clone(), pairs.renamed("b").unwrap()];
+    let error = npy.append(&path, &two, &crate::WriteOptions::new()).unwrap_err().to_string();
+    assert!(error.contains("of one field") && error.contains("have 2"), "{error}");
+    let error = crate::Format::named("npz").unwrap().append(&path, &two, &crate::WriteOptions::new()).unwrap_err();
+    assert!(error.to_string().contains("npz files do not grow; those that do are: npy"), "{error}");
+    // A name that leads nowhere is no reason to wait for ever.
+    #[cfg(unix)]
+    {
+        let link = folder.path().join("link.npy");
+        std::os::unix::fs::symlink(folder.path().join("nowhere"), &link).unwrap();
+        assert!(NpyAppender::create(&link, &pairs, false, HeaderMode::Deferred).is_err());
+    }
 }
 
 #[test]
