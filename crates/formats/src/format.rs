@@ -8,6 +8,7 @@ use hyperslab_core::{ArraySink, ArraySource, Error, FieldSpec, Result};
 use crate::container::{Container, ContainerSink, OneArray, names};
 use crate::hdf5::{Hdf5File, Hdf5Sink};
 use crate::npy::NpyAppendSink;
+use crate::numpack::{NumPackSink, NumPackStore};
 use crate::torch::{TorchFile, TorchSink};
 use crate::zarr::{ZarrFolder, ZarrSink};
 use crate::{NpySink, NpySource, NpzFile, NpzSink, SafetensorsFile, SafetensorsSink, WriteOptions};
@@ -49,6 +50,12 @@ pub const FORMATS: &[Format] = &[
         extensions: &["pt", "pth"],
         reader: Reader::Container(|path| Ok(Arc::new(TorchFile::open(path)?))),
         writer: Writer::Container(|path, options| Ok(Box::new(TorchSink::create(path, options)?))),
+    },
+    Format {
+        name: "numpack",
+        extensions: &["npk", "npkg"],
+        reader: Reader::Container(|path| Ok(Arc::new(NumPackStore::open(path)?))),
+        writer: Writer::Container(|path, options| Ok(Box::new(NumPackSink::create(path, options)?))),
     },
 ];
 
@@ -277,7 +284,7 @@ mod tests {
     #[test]
     fn extensions_and_names_are_one_list() {
         let all: Vec<_> = FORMATS.iter().flat_map(|f| f.extensions()).copied().collect();
-        assert_eq!(all, ["npy", "npz", "h5", "hdf5", "zarr", "safetensors", "pt", "pth"]);
+        assert_eq!(all, ["npy", "npz", "h5", "hdf5", "zarr", "safetensors", "pt", "pth", "npk", "npkg"]);
         assert!(FORMATS.iter().all(|f| Format::named(f.name()).unwrap().name() == f.name()));
         let error = Format::named("xyz").unwrap_err().to_string();
         assert!(error.contains("\"xyz\"; known: npy"), "{error}");

@@ -8,6 +8,7 @@
 //! | [Zarr](zarr) 2, 3 | `.zarr`, a folder | numbers, bool, complex, times, text; gzip, zlib, zstd, blosc, lz4, sharding, either order | | gzip, zlib (2), zstd, sharding (3); text of variable length | several arrays; one named `value`, or the arrays of a group |
 //! | [safetensors] | `.safetensors` | every dtype but F8, F6 and F4; metadata | all, bool and bf16 excepted | the same dtypes; metadata | tensors by name, each one field `value` |
 //! | [torch](torch) since 1.6 | `.pt`, `.pth` | bool, ints, floats, complex, bf16; any strides; nothing in the pickle is run | contiguous, bool excepted | the same dtypes, a dict of tensors | tensors by name, each one field `value` |
+//! | [NumPack](numpack) up to 0.7 | `.npk`, a folder; `.npkg` | every dtype, deleted rows left out, segments; packages with zstd or zlib | all but compressed packages, bool and gaps between rows | the same dtypes; packages with zstd | several arrays, each one field `value` |
 //!
 //! [`open`] and [`create`] choose the format by the path's extension; [`ConcatSource`] reads several files as one
 //! array. `.npy` files grow in place: [`Format::append`] takes rows, [`npy::NpyAppender`] items of either order.
@@ -34,18 +35,21 @@
 mod chunks;
 mod concat;
 mod container;
+mod folder;
 mod format;
 mod group;
 pub mod hdf5;
 mod map;
 pub mod npy;
 pub mod npz;
+pub mod numpack;
 mod options;
 mod output;
 mod raw;
 pub mod safetensors;
 mod texts;
 pub mod torch;
+mod unpack;
 pub mod zarr;
 mod zip;
 
@@ -61,6 +65,7 @@ pub use group::GroupSource;
 pub use map::shrunk_files;
 pub use npy::{NpySink, NpySource};
 pub use npz::{NpzFile, NpzSink};
+pub use numpack::{NumPackSink, NumPackStore};
 pub use options::WriteOptions;
 pub use safetensors::{SafetensorsFile, SafetensorsSink};
 pub use torch::{TorchFile, TorchSink};

@@ -23,12 +23,11 @@ mod sink;
 mod tests;
 
 use std::collections::HashMap;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use flate2::Crc;
 use flate2::read::DeflateDecoder;
 use hyperslab_core::npy::MAX_HEADER_BYTES;
 use hyperslab_core::{ArraySource, Block, Error, FieldSpec, Result};
@@ -37,13 +36,10 @@ use crate::NpySource;
 use crate::container::{Container, Entry, STRUCT, missing_entry};
 use crate::map::MappedFile;
 use crate::npy::NpyLayout;
+use crate::unpack::{MOST_DEFLATED, unpack};
 use crate::zip::{self, Method, Packed};
 
 pub use sink::NpzSink;
-
-/// Deflate packs at most 1032 bytes into one.
-const MOST_PER_BYTE: u64 = 1032;
-const WINDOW: usize = 256 << 10;
 
 /// A `.npz` file, mapped.
 #[derive(Debug)]
@@ -99,7 +95,7 @@ impl NpzFile {
             }
             Method::Stored => NpyLayout::parse(bytes)?,
             Method::Deflated => {
-                let most = (packed.range.len() as u64).saturating_mul(MOST_PER_BYTE);
+                let most = (packed.range.len() as u64).saturating_mul(MOST_DEFLATED);
                 if packed.bytes > most {
                     return Err(Error::corrupt(format!(
                         "the entry claims to hold {} bytes, and its {} can hold {most} at most",
@@ -170,33 +166,16 @@ impl Deflated {
         Ok(Arc::clone(unpacked.insert(source)))
     }
 
-    /// Unpacks to a file without a name. Runs of zeros are left as holes.
     fn unpack(&self) -> Result<std::fs::File> {
-        let failed = |e| Error::io("unpacking to", std::env::temp_dir().display(), e);
-        let mut file = tempfile::tempfile().map_err(failed)?;
         let bytes = self.file.bytes().get(self.packed.range.clone()).unwrap_or_default();
-        let mut from = DeflateDecoder::new(bytes);
-        let (mut window, mut crc, mut found) = (vec![0; WINDOW], Crc::new(), 0_u64);
-        loop {
-            let read = from.read(&mut window).map_err(|e| Error::corrupt("the entry cannot be unpacked").because(e))?;
-            let part = &window[..read];
-            found += read as u64;
-            if read == 0 || found > self.packed.bytes {
-                break;
-            }
-            crc.update(part);
-            if part.iter().all(|&b| b == 0) {
-                file.seek(SeekFrom::Current(read as i64)).map_err(failed)?;
-            } else {
-                file.write_all(part).map_err(failed)?;
+        match unpack(DeflateDecoder::new(bytes), self.packed.bytes)? {
+            Some((file, crc)) if crc == self.packed.crc => Ok(file),
+            _ => {
+                let why = "the entry does not unpack to the bytes that the archive's directory says; copy or download the \
+                           file again";
+                Err(Error::corrupt(why))
             }
         }
-        if found != self.packed.bytes || crc.sum() != self.packed.crc {
-            let why = "the entry does not unpack to the bytes that the archive's directory says; copy or download the file again";
-            return Err(Error::corrupt(why));
-        }
-        file.set_len(found).map_err(failed)?;
-        Ok(file)
     }
 }
 

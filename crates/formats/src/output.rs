@@ -1,11 +1,11 @@
-//! Files that appear under their name as a whole, or not at all.
+//! Files and folders that appear under their name as a whole, or not at all.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use hyperslab_core::{Error, Result};
-use tempfile::NamedTempFile;
+use tempfile::{NamedTempFile, TempDir};
 
 const BUFFER_BYTES: usize = 256 << 10;
 
@@ -144,4 +144,86 @@ pub(crate) fn temporary(folder: &Path) -> io::Result<NamedTempFile> {
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder.tempfile_in(folder)
+}
+
+/// A folder being written: a temporary one beside the final one, whose name it takes when it is published; dropped, it
+/// vanishes.
+#[derive(Debug)]
+pub(crate) struct NewFolder {
+    path: PathBuf,
+    overwrite: bool,
+    temporary: TempDir,
+    /// What the folder is, and whether one is: nothing else is replaced.
+    what: &'static str,
+    is_one: fn(&Path) -> bool,
+}
+
+impl NewFolder {
+    /// Starts a folder.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when something is there and `overwrite` is false; `Invalid` when it is no such folder; `Io`.
+    pub(crate) fn create(path: &Path, overwrite: bool, what: &'static str, is_one: fn(&Path) -> bool) -> Result<Self> {
+        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".hyperslab-").suffix(".tmp");
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+        check_target(&path, overwrite, what, is_one)?;
+        let temporary = builder.tempdir_in(folder(&path)).map_err(|e| Error::io("creating", path.display(), e))?;
+        Ok(Self { path, overwrite, temporary, what, is_one })
+    }
+
+    /// The final path.
+    pub(crate) fn target(&self) -> &Path {
+        &self.path
+    }
+
+    /// The temporary folder.
+    pub(crate) fn path(&self) -> &Path {
+        self.temporary.path()
+    }
+
+    /// Gives `done`, the temporary folder or one in it, the final name.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub(crate) fn publish(&self, done: &Path) -> Result<()> {
+        check_target(&self.path, self.overwrite, self.what, self.is_one)?;
+        let replaced = |e| Error::io("replacing", self.path.display(), e);
+        // What was there is moved aside, and back if the new one cannot take its place.
+        let old = match self.path.exists() {
+            true => {
+                let aside =
+                    tempfile::Builder::new().prefix(".hyperslab-").suffix(".tmp").tempdir_in(folder(&self.path));
+                let aside = aside.map_err(replaced)?;
+                std::fs::rename(&self.path, aside.path().join("old")).map_err(replaced)?;
+                Some(aside)
+            }
+            false => None,
+        };
+        if let Err(e) = std::fs::rename(done, &self.path) {
+            if let Some(aside) = old {
+                let _ = std::fs::rename(aside.path().join("old"), &self.path);
+            }
+            return Err(replaced(e));
+        }
+        sync_folder(&self.path).map_err(|e| Error::io("writing", self.path.display(), e))
+    }
+}
+
+/// Refuses to replace what may not be, or what is no such folder.
+fn check_target(path: &Path, overwrite: bool, what: &str, is_one: fn(&Path) -> bool) -> Result<()> {
+    if path.file_name().is_none() {
+        return Err(Error::invalid(format!("{} cannot be replaced", path.display())));
+    }
+    let Ok(there) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !overwrite {
+        return Err(exists(path));
+    }
+    let is_empty = || std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
+    if there.is_dir() && (is_one(path) || is_empty()) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{} is no {what} and is not replaced; choose another name", path.display())))
 }

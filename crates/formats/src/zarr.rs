@@ -18,7 +18,6 @@ mod metadata;
 mod options;
 mod sink;
 mod source;
-mod store;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -28,9 +27,9 @@ use hyperslab_core::{ArraySource, Error, Result};
 use serde_json::Value;
 
 use crate::container::{Container, Entry, missing_entry};
+use crate::folder::{Folder, MAX_METADATA};
 use crate::group::GroupSource;
 use metadata::Metadata;
-use store::{Folder, MAX_METADATA};
 
 pub use sink::ZarrSink;
 pub use source::ZarrSource;

@@ -12,7 +12,7 @@ use hdf5_pure::{AttrValue, CompoundTypeBuilder, FileBuilder, MaxExtent};
 use hyperslab_core::{ArraySource, DType, FieldSpec};
 use hyperslab_formats::hdf5::Hdf5File;
 use hyperslab_formats::zarr::ZarrFolder;
-use hyperslab_formats::{Container, Format, WriteOptions};
+use hyperslab_formats::{Container, Format, NumPackStore, WriteOptions};
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
 /// Bytes that one allocation may have: files here have some ten thousand bytes.
@@ -222,6 +222,47 @@ fn damaged_zarr_folders_are_errors() {
             let (most, ()) = allocations::most(|| read_zarr(&path));
             assert!(most <= MOST, "{most} bytes: {key} {huge}");
         }
+    }
+    assert_eq!(PANICS.load(Ordering::Relaxed), 0, "something panics");
+}
+
+/// Reads all of a store that there is to read, and ignores the errors.
+fn read_numpack(path: &Path) {
+    let Ok(store) = NumPackStore::open(path) else { return };
+    for entry in store.entries().iter().take(50) {
+        if let Ok(source) = store.open(&entry.name) {
+            read_source(source.as_ref());
+        }
+    }
+}
+
+#[test]
+fn damaged_numpack_folders_are_errors() {
+    std::panic::set_hook(Box::new(|panic| {
+        PANICS.fetch_add(1, Ordering::Relaxed);
+        eprintln!("{panic}");
+    }));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.npk");
+    let column: ArrayRef = Arc::new(Int32Array::from_iter_values(0..200));
+    let batch = RecordBatch::try_from_iter([("x", column)]).unwrap();
+    let mut sink = Format::named("numpack").unwrap().create_container(&path, &WriteOptions::new()).unwrap();
+    for name in ["plain", "other"] {
+        sink.begin(name, &[FieldSpec::new("x", DType::Int32, vec![]).unwrap()]).unwrap();
+        sink.write(&batch).unwrap();
+    }
+    sink.finish().unwrap();
+    // Rows that were deleted.
+    let bitmap: Vec<u8> = [200, 100, !0 << 3, 0, !0, 0x7f].iter().flat_map(|n: &u64| n.to_le_bytes()).collect();
+    std::fs::write(path.join("deleted_plain.npkb"), bitmap).unwrap();
+    assert_eq!(NumPackStore::open(&path).unwrap().open("plain").unwrap().rows(), 61 + 64 + 7);
+    for (file, rounds) in [("metadata.npkm", 1500), ("deleted_plain.npkb", 500), ("data_plain.npkd", 50)] {
+        let whole = std::fs::read(path.join(file)).unwrap();
+        damage(&whole, &path.join(file), rounds, |_| {
+            let (most, ()) = allocations::most(|| read_numpack(&path));
+            assert!(most <= MOST, "{most} bytes: {file}");
+        });
+        std::fs::write(path.join(file), whole).unwrap();
     }
     assert_eq!(PANICS.load(Ordering::Relaxed), 0, "something panics");
 }

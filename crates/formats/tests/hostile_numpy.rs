@@ -82,6 +82,7 @@ const FILES: &[&str] = &[
     "deflated.npz",
     "mixed.npz",
     "views.pt",
+    "numpack.npkg",
     "records.npy",
     "fortran_records.npy",
     "unicode.npy",

@@ -1,19 +1,18 @@
 //! Writing Zarr folders: arrays one after another, each as an array for each of its fields.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use arrow_array::RecordBatch;
 use hyperslab_core::{Error, FieldSpec, Result, SinkSummary};
 use serde_json::{Map, Value, json};
-use tempfile::TempDir;
 
 use super::ARRAY_ATTRIBUTE;
 use super::options::ZarrOptions;
 use super::writer::{Column, write_file};
 use crate::container::ContainerSink;
 use crate::options::WriteOptions;
-use crate::output::{folder, sync_folder};
+use crate::output::NewFolder;
 
 /// A Zarr folder being written, in a temporary folder beside the final one, which it takes the name of when it is
 /// finished; dropped, it vanishes. A whole folder is there or none; unlike a file, its chunks are not synced one by one.
@@ -32,9 +31,7 @@ use crate::output::{folder, sync_folder};
 /// | `attributes` | of the array or group, a JSON object |
 #[derive(Debug)]
 pub struct ZarrSink {
-    path: PathBuf,
-    overwrite: bool,
-    temporary: TempDir,
+    folder: NewFolder,
     options: ZarrOptions,
     current: Option<Array>,
     /// The keys of complete arrays, `""` the folder itself.
@@ -62,17 +59,9 @@ impl ZarrSink {
     /// something at `path` that is no Zarr folder; `Io`.
     pub fn create(path: &Path, options: &WriteOptions) -> Result<Self> {
         let read = ZarrOptions::new(options).map_err(|e| e.with("file", path.display()))?;
-        let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        check_target(&path, options.replaces())?;
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".hyperslab-").suffix(".tmp");
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-        let temporary = builder.tempdir_in(folder(&path)).map_err(|e| Error::io("creating", path.display(), e))?;
+        let folder = NewFolder::create(path, options.replaces(), "Zarr folder", is_zarr)?;
         Ok(Self {
-            path,
-            overwrite: options.replaces(),
-            temporary,
+            folder,
             options: read,
             current: None,
             arrays: Vec::new(),
@@ -116,7 +105,7 @@ impl ZarrSink {
                 )));
             }
         }
-        let root = self.temporary.path();
+        let root = self.folder.path();
         let columns = keys.iter().zip(fields).map(|(key, field)| {
             let folder = if key.is_empty() { root.to_owned() } else { root.join(key) };
             Column::new(folder, field, &self.options).map_err(|e| e.with("field", field.name()))
@@ -146,7 +135,7 @@ impl ZarrSink {
     /// Writes the metadata of the groups, and gives the folder its name.
     fn publish(mut self) -> Result<SinkSummary> {
         self.complete()?;
-        let stem = self.path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        let stem = self.folder.target().file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         let only = matches!(self.arrays.as_slice(), [only] if *only == stem) && self.groups.is_empty();
         let alone = self.arrays.iter().any(String::is_empty);
         if !only && !alone {
@@ -158,8 +147,7 @@ impl ZarrSink {
             }
         }
         for (key, attributes) in &self.groups {
-            let folder =
-                if key.is_empty() { self.temporary.path().to_owned() } else { self.temporary.path().join(key) };
+            let folder = if key.is_empty() { self.folder.path().to_owned() } else { self.folder.path().join(key) };
             self.summary.bytes += match self.options.version {
                 2 => {
                     write_file(&folder.join(".zattrs"), json!(attributes).to_string().as_bytes())?
@@ -171,46 +159,15 @@ impl ZarrSink {
                 }
             };
         }
-        let done = if only { self.temporary.path().join(&stem) } else { self.temporary.path().to_owned() };
-        check_target(&self.path, self.overwrite)?;
-        let replaced = |e| Error::io("replacing", self.path.display(), e);
-        // What was there is moved aside, and back if the new one cannot take its place.
-        let old = match self.path.exists() {
-            true => {
-                let aside =
-                    tempfile::Builder::new().prefix(".hyperslab-").suffix(".tmp").tempdir_in(folder(&self.path));
-                let aside = aside.map_err(replaced)?;
-                std::fs::rename(&self.path, aside.path().join("old")).map_err(replaced)?;
-                Some(aside)
-            }
-            false => None,
-        };
-        if let Err(e) = std::fs::rename(&done, &self.path) {
-            if let Some(aside) = old {
-                let _ = std::fs::rename(aside.path().join("old"), &self.path);
-            }
-            return Err(replaced(e));
-        }
-        sync_folder(&self.path).map_err(|e| Error::io("writing", self.path.display(), e))?;
+        let done = if only { self.folder.path().join(&stem) } else { self.folder.path().to_owned() };
+        self.folder.publish(&done)?;
         Ok(self.summary)
     }
 }
 
-/// Refuses to replace what may not be, or what is no Zarr folder.
-fn check_target(path: &Path, overwrite: bool) -> Result<()> {
-    if path.file_name().is_none() {
-        return Err(Error::invalid(format!("{} cannot be replaced", path.display())));
-    }
-    let Ok(there) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    if !overwrite {
-        return Err(crate::output::exists(path));
-    }
-    let is_zarr = ["zarr.json", ".zgroup", ".zarray"].iter().any(|name| path.join(name).is_file());
-    let is_empty = || std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-    if there.is_dir() && (is_zarr || is_empty()) {
-        return Ok(());
-    }
-    Err(Error::invalid(format!("{} is no Zarr folder and is not replaced; choose another name", path.display())))
+/// Whether a folder is a Zarr folder.
+fn is_zarr(path: &Path) -> bool {
+    ["zarr.json", ".zgroup", ".zarray"].iter().any(|name| path.join(name).is_file())
 }
 
 fn bad_name(name: &str) -> Error {
@@ -223,7 +180,7 @@ fn bad_name(name: &str) -> Error {
 impl ContainerSink for ZarrSink {
     fn begin(&mut self, name: &str, fields: &[FieldSpec]) -> Result<()> {
         let begun = self.complete().and_then(|()| self.start(name, fields));
-        begun.map_err(|e| e.with("array", name).with("file", self.path.display()))
+        begun.map_err(|e| e.with("array", name).with("file", self.folder.target().display()))
     }
 
     fn takes_fields_together(&self) -> bool {
@@ -231,7 +188,7 @@ impl ContainerSink for ZarrSink {
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let path = self.path.display();
+        let path = self.folder.target().display();
         let array =
             self.current.as_mut().ok_or_else(|| Error::invalid("no array was started that rows could go to"))?;
         if batch.num_columns() != array.columns.len() {
@@ -251,7 +208,7 @@ impl ContainerSink for ZarrSink {
     }
 
     fn finish(self: Box<Self>) -> Result<SinkSummary> {
-        let path = self.path.clone();
+        let path = self.folder.target().to_owned();
         self.publish().map_err(|e| e.with("file", path.display()))
     }
 }

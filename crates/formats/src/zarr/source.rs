@@ -12,9 +12,9 @@ use hyperslab_core::{ArraySource, Block, ByteOrder, DType, Error, FieldSpec, Res
 
 use super::codecs;
 use super::metadata::{Element, Kind, Metadata, Shard};
-use super::store::Folder;
 use crate::chunks::grid::Grid;
 use crate::chunks::{Chunks, ReadChunk};
+use crate::folder::Folder;
 use crate::npy::convert::swap_bytes;
 use crate::texts::Texts;
 
@@ -357,7 +357,7 @@ impl ZarrChunks {
     }
 }
 
-fn read_index(file: &mut super::store::PartFile, shard: &Shard) -> Result<Vec<(u64, u64)>> {
+fn read_index(file: &mut crate::folder::PartFile, shard: &Shard) -> Result<Vec<(u64, u64)>> {
     let chunks = shard.chunks.iter().try_fold(1_u64, |all, &n| all.checked_mul(n));
     let sum = if shard.index_sum { 4 } else { 0 };
     let bytes = chunks.and_then(|n| n.checked_mul(16)?.checked_add(sum)).filter(|&b| b <= file.length());

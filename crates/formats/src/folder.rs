@@ -1,4 +1,4 @@
-//! The files of a Zarr folder: only those within it, and no links.
+//! The files of a folder that is an array store (Zarr, NumPack): only those within it, and no links.
 
 use std::fs::{File, Metadata};
 use std::io::{ErrorKind, Read, Seek, SeekFrom};
@@ -6,24 +6,26 @@ use std::path::{Path, PathBuf};
 
 use hyperslab_core::{Error, Result};
 
+use crate::map::MappedFile;
+
 /// The most bytes that a file of metadata may have.
-pub(super) const MAX_METADATA: u64 = 64 << 20;
+pub(crate) const MAX_METADATA: u64 = 64 << 20;
 
 /// A folder, and keys in it: paths with `/`.
 #[derive(Debug, Clone)]
-pub(super) struct Folder {
+pub(crate) struct Folder {
     root: PathBuf,
 }
 
 impl Folder {
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(crate) fn open(path: &Path) -> Result<Self> {
         let metadata = std::fs::metadata(path).map_err(|e| match e.kind() {
             ErrorKind::NotFound => Error::not_found(format!("there is no folder {}", path.display())),
             _ => Error::io("opening", path.display(), e),
         })?;
         if !metadata.is_dir() {
             return Err(Error::invalid(format!(
-                "{} is no folder; a Zarr array or group is one (a .zip of it has to be unpacked)",
+                "{} is no folder; a Zarr array or group and a NumPack store are (a .zip of one has to be unpacked)",
                 path.display()
             )));
         }
@@ -36,7 +38,7 @@ impl Folder {
         let mut found = None;
         for part in key.split('/') {
             if part.is_empty() || part == "." || part == ".." || part.contains(['\\', '\0']) {
-                return Err(Error::invalid(format!("{key:?} is no name within a Zarr folder")));
+                return Err(Error::invalid(format!("{key:?} is no name within a folder")));
             }
             path.push(part);
             let metadata = match path.symlink_metadata() {
@@ -46,7 +48,7 @@ impl Folder {
             };
             if metadata.file_type().is_symlink() {
                 return Err(Error::unsupported(format!(
-                    "{} is a link, and links out of a Zarr folder are not followed; copy what it leads to",
+                    "{} is a link, and links out of the folder are not followed; copy what it leads to",
                     path.display()
                 )));
             }
@@ -59,7 +61,7 @@ impl Folder {
     }
 
     /// A whole file of at most `most` bytes; `None` if it is not there.
-    pub(super) fn read(&self, key: &str, most: u64) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn read(&self, key: &str, most: u64) -> Result<Option<Vec<u8>>> {
         let Some((path, metadata)) = self.find(key)? else { return Ok(None) };
         if metadata.len() > most {
             return Err(Error::corrupt(format!(
@@ -74,15 +76,21 @@ impl Folder {
         Ok(Some(bytes))
     }
 
+    /// A file, mapped.
+    pub(crate) fn mapped(&self, key: &str) -> Result<Option<MappedFile>> {
+        let Some((path, _)) = self.find(key)? else { return Ok(None) };
+        MappedFile::open(&path).map(Some)
+    }
+
     /// A file of which parts are read.
-    pub(super) fn file(&self, key: &str) -> Result<Option<PartFile>> {
+    pub(crate) fn file(&self, key: &str) -> Result<Option<PartFile>> {
         let Some((path, metadata)) = self.find(key)? else { return Ok(None) };
         let file = File::open(&path).map_err(|e| Error::io("opening", path.display(), e))?;
         Ok(Some(PartFile { file, path, length: metadata.len() }))
     }
 
     /// The folders in a folder (`""` is the root), sorted, without links.
-    pub(super) fn folders(&self, key: &str) -> Result<Vec<String>> {
+    pub(crate) fn folders(&self, key: &str) -> Result<Vec<String>> {
         let path = if key.is_empty() { self.root.clone() } else { self.root.join(key) };
         let failed = |e| Error::io("listing", path.display(), e);
         let mut names = Vec::new();
@@ -99,19 +107,19 @@ impl Folder {
 
 /// An open file.
 #[derive(Debug)]
-pub(super) struct PartFile {
+pub(crate) struct PartFile {
     file: File,
     path: PathBuf,
     length: u64,
 }
 
 impl PartFile {
-    pub(super) fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.length
     }
 
     /// Bytes of the file, which has to have them.
-    pub(super) fn read(&mut self, at: u64, bytes: u64) -> Result<Vec<u8>> {
+    pub(crate) fn read(&mut self, at: u64, bytes: u64) -> Result<Vec<u8>> {
         if at.checked_add(bytes).is_none_or(|end| end > self.length) {
             return Err(Error::corrupt(format!(
                 "{} is incomplete: {bytes} bytes at {at} are needed, and it has {}; copy it again",
