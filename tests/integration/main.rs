@@ -12,6 +12,7 @@
 mod attach;
 mod bad_input;
 mod cli;
+mod convert;
 mod copy;
 mod exact_search;
 mod foreign_files;

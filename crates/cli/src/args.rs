@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, value_parser};
 use hyperslab::Durability;
 
+use crate::convert::ConvertArgs;
 use crate::output::Format;
 
 const EXAMPLES: &str = "\
@@ -18,6 +19,7 @@ Examples:
   hyperslab -c \"COPY (SELECT * FROM 'a.npy') TO 'a.parquet'\"
   echo 'SELECT 1;' | hyperslab
   hyperslab check demo.slab                    look for damage
+  hyperslab convert model.safetensors out/     files of one format into another (hyperslab convert --help)
 
 With neither -c nor -f, statements are read from the terminal, or from standard input when that is a pipe or a
 file. Results go to standard output, everything else to standard error. In the shell, .help lists its commands.
@@ -98,6 +100,8 @@ pub(crate) enum Job {
     /// Look for damage in a store, also one that cannot be opened: the whole log, and every file that a version needs.
     /// Prints what was found, with what can be saved; the exit status is 1 if anything is lost
     Check(CheckArgs),
+    /// Convert files, folders and stores into each other
+    Convert(ConvertArgs),
 }
 
 /// `hyperslab check`.

@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod complete;
+mod convert;
 mod dot;
 mod error;
 #[cfg(test)]
@@ -34,24 +35,32 @@ fn main() -> ExitCode {
     if let Some(Job::Check(check)) = &options.job {
         return check::run(check);
     }
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.enable_all().thread_stack_size(STACK);
-    // One more than a query's partitions: a query that was cancelled and has not noticed yet may hold those.
-    let threads = options.open.threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
-    builder.worker_threads(threads.unwrap_or(1) + 1);
-    let runtime = match builder.build() {
+    let runtime = match start_runtime(options.open.threads) {
         Ok(runtime) => runtime,
         Err(e) => {
             report(&format!("starting the threads failed: {e}"));
             return FAILED.into();
         }
     };
-    ignore_file_size_signal(&runtime);
     shrunk::say_so_before_the_end();
+    if let Some(Job::Convert(args)) = options.job {
+        return convert::run(args, runtime);
+    }
     let code = start(options, &runtime);
     // A statement that was left to itself does not hold up the end.
     runtime.shutdown_background();
     code
+}
+
+/// The threads that statements run on.
+fn start_runtime(threads: Option<usize>) -> io::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().thread_stack_size(STACK);
+    // One more than a query's partitions: a query that was cancelled and has not noticed yet may hold those.
+    let threads = threads.or_else(|| std::thread::available_parallelism().ok().map(usize::from));
+    let runtime = builder.worker_threads(threads.unwrap_or(1) + 1).build()?;
+    ignore_file_size_signal(&runtime);
+    Ok(runtime)
 }
 
 /// A write beyond the limit on the size of files (`ulimit -f`) then fails, and is reported, instead of ending the

@@ -440,12 +440,12 @@ fn changes(sql: &str) -> bool {
 
 /// Ctrl-C: cancels the running statement. Between statements it ends a script; the shell reads it as a key.
 #[derive(Debug, Clone)]
-struct Interrupt {
+pub(crate) struct Interrupt {
     pressed: Arc<Notify>,
     running: Arc<AtomicBool>,
 }
 
-struct Running(Arc<AtomicBool>);
+pub(crate) struct Running(Arc<AtomicBool>);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -455,7 +455,7 @@ impl Drop for Running {
 
 impl Interrupt {
     /// Listens on a thread of its own: the runtime's may all be busy with the statement that is to be cancelled.
-    fn listen(interactive: bool) -> io::Result<Self> {
+    pub(crate) fn listen(interactive: bool) -> io::Result<Self> {
         let this = Self { pressed: Arc::default(), running: Arc::default() };
         let listener = this.clone();
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -473,14 +473,14 @@ impl Interrupt {
     }
 
     /// Marks a statement as running until the guard is dropped.
-    fn start(&self) -> Running {
+    pub(crate) fn start(&self) -> Running {
         // Forget a key pressed at the end of the statement before.
         self.was_pressed();
         self.running.store(true, Ordering::Relaxed);
         Running(self.running.clone())
     }
 
-    async fn pressed(&self) {
+    pub(crate) async fn pressed(&self) {
         self.pressed.notified().await;
     }
 

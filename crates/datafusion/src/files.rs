@@ -1,13 +1,24 @@
 //! Files as tables, and tables as files.
 
+mod arrays_file;
+mod as_fields;
+mod compare;
 pub(crate) mod copy_options;
 mod csv_place;
 mod external;
 mod fields;
 mod numbered;
 mod output;
+mod rows_table;
 mod sink;
 mod source;
+
+use std::path::Path;
+
+pub use arrays_file::{ArraysFile, PlannedRows};
+pub use as_fields::{FieldCast, as_fields};
+pub use compare::compare;
+pub use rows_table::RowsTable;
 
 pub(crate) use csv_place::{CsvPlaces, explained_by_name};
 pub(crate) use external::table_factories;
@@ -16,3 +27,9 @@ pub(crate) use source::{
     FileNames, FileTableFactory, file_catalog, is_array_file, is_zarr, local_files, local_path, open_table,
     store_catalog,
 };
+
+/// Makes the folder that a file is to be in.
+fn make_folder_of(path: &Path) -> hyperslab_core::Result<()> {
+    let Some(folder) = path.parent().filter(|f| *f != Path::new("")) else { return Ok(()) };
+    std::fs::create_dir_all(folder).map_err(|e| hyperslab_core::Error::io("creating", folder.display(), e))
+}

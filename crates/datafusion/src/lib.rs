@@ -28,6 +28,7 @@ mod write;
 
 pub use catalog::{StoreCatalog, StoreSchema};
 pub use error::{from_datafusion, to_datafusion};
+pub use files::{ArraysFile, FieldCast, PlannedRows, RowsTable, as_fields, compare};
 pub use functions::{FunctionDoc, FunctionKind, function_docs};
 pub use hyperslab_formats::shrunk_files;
 pub use hyperslab_vector::{Hit, Metric};

@@ -27,6 +27,7 @@ pub(crate) mod edit;
 mod exec;
 pub(crate) mod flatten;
 pub(crate) mod in_order;
+pub(crate) mod to_fields;
 pub(crate) mod whole_file;
 
 pub(crate) use exec::{ArrayWriteExec, insert_exec};
@@ -318,6 +319,8 @@ impl ExtensionPlanner for WritePlanner {
             Some(Arc::new(InOrderExec::try_new(input, in_order.visible())?))
         } else if let Some(flatten) = node.downcast_ref::<flatten::FlattenCells>() {
             Some(Arc::new(flatten::FlattenCellsExec::try_new(flatten, input)?))
+        } else if let Some(fields) = node.downcast_ref::<to_fields::ToFields>() {
+            Some(Arc::new(to_fields::ToFieldsExec::new(fields, input)))
         } else if let Some(file) = node.downcast_ref::<whole_file::WholeFile>() {
             Some(Arc::new(whole_file::WholeFileExec::new(file.place.clone(), input)))
         } else {

@@ -95,6 +95,11 @@ impl Store {
         Self::on(Arc::new(storage), options)
     }
 
+    /// Whether a folder is a store, as far as its file of that name says.
+    pub fn exists(path: impl AsRef<Path>) -> bool {
+        path.as_ref().join(STORE_FILE).is_file()
+    }
+
     /// An empty store in memory.
     pub fn memory() -> Self {
         let options = OpenOptions { create: true, ..OpenOptions::default() };

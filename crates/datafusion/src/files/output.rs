@@ -1,6 +1,6 @@
 //! What a COPY to an array format writes its rows to: a new file, one that grows, or a numbered series of files.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
@@ -39,9 +39,7 @@ pub(super) enum Output {
 impl Output {
     /// Starts it. Where another one appends to the file, waits until that is done.
     pub(super) async fn start(target: &Target) -> Result<Self> {
-        if let Some(folder) = target.path.parent().filter(|f| *f != Path::new("")) {
-            std::fs::create_dir_all(folder).map_err(|e| Error::io("creating", folder.display(), e))?;
-        }
+        super::make_folder_of(&target.path)?;
         let Target { path, format, options, fields, .. } = target;
         match (target.copy.mode, target.copy.rows_per_file) {
             (Mode::Append, _) => Ok(Self::File(FieldsSink::Rows(append(target).await?))),
