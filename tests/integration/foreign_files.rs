@@ -23,7 +23,7 @@ fn file(folder: &Path, extension: &str) -> PathBuf {
 
 /// A child that shows the file's rows. It waits while nobody takes them.
 fn reader(path: &Path, entry: &str) -> Child {
-    let query = format!("SELECT row, value FROM '{}{entry}'", path.display());
+    let query = format!("SELECT value FROM '{}{entry}'", path.display());
     let mut command = Command::new(hyperslab_binary());
     command.current_dir(path.parent().unwrap()).args(["--format", "csv", "--threads", "1", "-c", &query]);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
