@@ -17,7 +17,7 @@ fn file(folder: &Path, extension: &str) -> PathBuf {
     let sql = Sql::memory();
     let list = "make_array(".to_owned() + &vec!["(v % 1000)::INT"; 64].join(", ") + ")::INT[64]";
     let source = format!("SELECT {list} AS value FROM generate_series(1, {ROWS}) t(v) ORDER BY v");
-    sql.ok(&format!("COPY ({source}) TO '{}'", path.display()));
+    sql.ok(&format!("COPY ({source}) TO '{}' OPTIONS (overwrite true)", path.display()));
     path
 }
 

@@ -74,3 +74,26 @@ fn pyarrow_reads_every_dtype_and_shape() {
     assert_eq!(count, 22 * 3);
     println!("{}", run_python(&python, folder.path(), include_str!("../../python/shapes_check.py"), &[]));
 }
+
+#[test]
+fn tensors_of_pyarrow_are_cells_of_their_shape() {
+    let Some(python) = python() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    run_python(&python, folder.path(), include_str!("../../python/tensors_make.py"), &[]);
+    let sql = Sql::memory();
+    for format in ["parquet", "arrow"] {
+        sql.ok(&format!(
+            "CREATE TABLE {format} AS SELECT * FROM {}",
+            quoted(&folder.path().join(format!("t.{format}")))
+        ));
+        let array = sql.store().snapshot().unwrap().array(format).unwrap();
+        let fields: Vec<String> = array.fields().iter().map(ToString::to_string).collect();
+        let cells: Vec<&[usize]> = array.fields().iter().map(|f| f.cell()).collect();
+        assert_eq!(cells, [&[2, 3][..], &[2], &[], &[]], "{format}: {fields:?}");
+        let sum = "SELECT sum(a) FROM (SELECT unnest(image) AS a FROM {0} WHERE row = 3)".replace("{0}", format);
+        assert!(format!("{:?}", sql.ok(&sum).column(0)).contains("123.0"), "{format}");
+        let when = format!("SELECT \"when\"::VARCHAR FROM {format} WHERE word = 'b' OR \"when\" IS NULL ORDER BY row");
+        let shown = format!("{:?}", sql.ok(&when).column(0));
+        assert!(shown.contains("2024-03-01") && shown.contains("null"), "{format}: {shown}");
+    }
+}
