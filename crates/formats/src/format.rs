@@ -18,42 +18,49 @@ pub const FORMATS: &[Format] = &[
     Format {
         name: "npy",
         extensions: &["npy"],
+        marks: &[],
         reader: Reader::Array(|path| Ok(Arc::new(NpySource::open(path)?))),
         writer: Writer::Growing(NpySink::create_boxed, NpyAppendSink::open_boxed),
     },
     Format {
         name: "npz",
         extensions: &["npz"],
+        marks: &[],
         reader: Reader::Container(|path| Ok(Arc::new(NpzFile::open(path)?))),
         writer: Writer::Container(|path, options| Ok(Box::new(NpzSink::create(path, options)?))),
     },
     Format {
         name: "hdf5",
         extensions: &["h5", "hdf5"],
+        marks: &[],
         reader: Reader::Container(Hdf5File::open_boxed),
         writer: Writer::Container(Hdf5Sink::create_boxed),
     },
     Format {
         name: "zarr",
         extensions: &["zarr"],
+        marks: crate::zarr::MARKS,
         reader: Reader::Container(ZarrFolder::open_boxed),
         writer: Writer::Container(ZarrSink::create_boxed),
     },
     Format {
         name: "safetensors",
         extensions: &["safetensors"],
+        marks: &[],
         reader: Reader::Container(|path| Ok(Arc::new(SafetensorsFile::open(path)?))),
         writer: Writer::Container(|path, options| Ok(Box::new(SafetensorsSink::create(path, options)?))),
     },
     Format {
         name: "torch",
         extensions: &["pt", "pth"],
+        marks: &[],
         reader: Reader::Container(|path| Ok(Arc::new(TorchFile::open(path)?))),
         writer: Writer::Container(|path, options| Ok(Box::new(TorchSink::create(path, options)?))),
     },
     Format {
         name: "numpack",
         extensions: &["npk", "npkg"],
+        marks: crate::numpack::MARKS,
         reader: Reader::Container(|path| Ok(Arc::new(NumPackStore::open(path)?))),
         writer: Writer::Container(|path, options| Ok(Box::new(NumPackSink::create(path, options)?))),
     },
@@ -64,6 +71,8 @@ pub const FORMATS: &[Format] = &[
 pub struct Format {
     name: &'static str,
     extensions: &'static [&'static str],
+    /// Files that only a folder of it has; none of a format of files.
+    marks: &'static [&'static str],
     reader: Reader,
     writer: Writer,
 }
@@ -99,6 +108,19 @@ impl Format {
             let (path, known) = (path.display(), known.join(", "));
             Error::unsupported(format!("the extension of {path} is that of no known array format; known: {known}"))
         })
+    }
+
+    /// The format that a folder is of, by the files that only such a folder has, whatever it is called.
+    ///
+    /// ```
+    /// use hyperslab_formats::Format;
+    /// let folder = tempfile::tempdir()?;
+    /// std::fs::write(folder.path().join("zarr.json"), "{}")?;
+    /// assert_eq!(Format::of_folder(folder.path()).map(Format::name), Some("zarr"));
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn of_folder(folder: &Path) -> Option<&'static Self> {
+        FORMATS.iter().find(|f| is_marked(folder, f.marks))
     }
 
     /// The format of a name, as `STORED AS` and `--from` spell it, in either case.
@@ -239,6 +261,11 @@ impl Format {
         let why = format!("{} files are read and not written; written are: {}", self.name, known.join(", "));
         Error::unsupported(why).with("file", path.display())
     }
+}
+
+/// Whether a folder has one of a format's files.
+pub(crate) fn is_marked(folder: &Path, marks: &[&str]) -> bool {
+    marks.iter().any(|file| folder.join(file).is_file())
 }
 
 /// A container with one array, as a sink of its rows.

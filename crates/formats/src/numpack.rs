@@ -48,6 +48,8 @@ pub use sink::NumPackSink;
 
 /// The file that says what arrays there are.
 const METADATA: &str = "metadata.npkm";
+/// Files that only the folder of a store has.
+pub(crate) const MARKS: &[&str] = &[METADATA];
 /// The extension of packages.
 const PACKAGE: &str = "npkg";
 

@@ -153,9 +153,9 @@ pub(crate) struct NewFolder {
     path: PathBuf,
     overwrite: bool,
     temporary: TempDir,
-    /// What the folder is, and whether one is: nothing else is replaced.
+    /// What the folder is, and the files that show that one is: nothing else is replaced.
     what: &'static str,
-    is_one: fn(&Path) -> bool,
+    marks: &'static [&'static str],
 }
 
 impl NewFolder {
@@ -163,15 +163,20 @@ impl NewFolder {
     ///
     /// # Errors
     /// `AlreadyExists` when something is there and `overwrite` is false; `Invalid` when it is no such folder; `Io`.
-    pub(crate) fn create(path: &Path, overwrite: bool, what: &'static str, is_one: fn(&Path) -> bool) -> Result<Self> {
+    pub(crate) fn create(
+        path: &Path,
+        overwrite: bool,
+        what: &'static str,
+        marks: &'static [&'static str],
+    ) -> Result<Self> {
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let mut builder = tempfile::Builder::new();
         builder.prefix(".hyperslab-").suffix(".tmp");
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-        check_target(&path, overwrite, what, is_one)?;
+        check_target(&path, overwrite, what, marks)?;
         let temporary = builder.tempdir_in(folder(&path)).map_err(|e| Error::io("creating", path.display(), e))?;
-        Ok(Self { path, overwrite, temporary, what, is_one })
+        Ok(Self { path, overwrite, temporary, what, marks })
     }
 
     /// The final path.
@@ -189,7 +194,7 @@ impl NewFolder {
     /// # Errors
     /// As [`create`](Self::create).
     pub(crate) fn publish(&self, done: &Path) -> Result<()> {
-        check_target(&self.path, self.overwrite, self.what, self.is_one)?;
+        check_target(&self.path, self.overwrite, self.what, self.marks)?;
         let replaced = |e| Error::io("replacing", self.path.display(), e);
         // What was there is moved aside, and back if the new one cannot take its place.
         let old = match self.path.exists() {
@@ -213,7 +218,7 @@ impl NewFolder {
 }
 
 /// Refuses to replace what may not be, or what is no such folder.
-fn check_target(path: &Path, overwrite: bool, what: &str, is_one: fn(&Path) -> bool) -> Result<()> {
+fn check_target(path: &Path, overwrite: bool, what: &str, marks: &[&str]) -> Result<()> {
     if path.file_name().is_none() {
         return Err(Error::invalid(format!("{} cannot be replaced", path.display())));
     }
@@ -222,7 +227,7 @@ fn check_target(path: &Path, overwrite: bool, what: &str, is_one: fn(&Path) -> b
         return Err(exists(path));
     }
     let is_empty = || std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none());
-    if there.is_dir() && (is_one(path) || is_empty()) {
+    if there.is_dir() && (crate::format::is_marked(path, marks) || is_empty()) {
         return Ok(());
     }
     Err(Error::invalid(format!("{} is no {what} and is not replaced; choose another name", path.display())))

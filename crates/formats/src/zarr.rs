@@ -34,6 +34,8 @@ use metadata::Metadata;
 pub use sink::ZarrSink;
 pub use source::ZarrSource;
 
+/// Files that only the folder of a group or array has.
+pub(crate) const MARKS: &[&str] = &["zarr.json", ".zgroup", ".zarray"];
 /// How deep groups are looked into, and how many folders.
 const MAX_DEPTH: usize = 32;
 const MAX_FOLDERS: usize = 1 << 20;

@@ -9,6 +9,8 @@ use super::bitmap::Live;
 
 /// Shorter runs are joined with those after them, so that reading an array with many gaps is no reading row by row.
 const MIN_RUN: u64 = 1024;
+/// How far the end of a run is looked for: this is asked for every window that is read.
+const MAX_RUN: u64 = 1 << 18;
 
 /// An array without its deleted rows.
 #[derive(Debug)]
@@ -43,7 +45,7 @@ impl ArraySource for LiveSource {
             return self.rows();
         }
         let place = self.live.place(row);
-        let run = self.live.run_end(place, u64::MAX).min(self.all.run_end(field, place)) - place;
+        let run = self.live.run_end(place, MAX_RUN).min(self.all.run_end(field, place)) - place;
         if run < MIN_RUN { row.saturating_add(MIN_RUN).min(self.rows()) } else { row + run }
     }
 

@@ -12,7 +12,7 @@ use hyperslab_core::{DType, Error, FieldSpec, Result, SinkSummary, arrow};
 use zstd::stream::write::Encoder;
 
 use super::metadata::{self, DTYPES, Written};
-use super::{METADATA, PACKAGE, package};
+use super::{MARKS, METADATA, PACKAGE, package};
 use crate::WriteOptions;
 use crate::container::ContainerSink;
 use crate::output::{NewFile, NewFolder};
@@ -74,8 +74,7 @@ impl NumPackSink {
             }
             false => {
                 options.check("numpack folders", &[]).map_err(|e| e.with("file", path.display()))?;
-                let is_store = |path: &Path| path.join(METADATA).is_file();
-                Target::Folder(NewFolder::create(path, options.replaces(), "NumPack store", is_store)?)
+                Target::Folder(NewFolder::create(path, options.replaces(), "NumPack store", MARKS)?)
             }
         };
         let (written, names) = (Vec::new(), HashSet::new());

@@ -59,7 +59,7 @@ impl ZarrSink {
     /// something at `path` that is no Zarr folder; `Io`.
     pub fn create(path: &Path, options: &WriteOptions) -> Result<Self> {
         let read = ZarrOptions::new(options).map_err(|e| e.with("file", path.display()))?;
-        let folder = NewFolder::create(path, options.replaces(), "Zarr folder", is_zarr)?;
+        let folder = NewFolder::create(path, options.replaces(), "Zarr folder", super::MARKS)?;
         Ok(Self {
             folder,
             options: read,
@@ -163,11 +163,6 @@ impl ZarrSink {
         self.folder.publish(&done)?;
         Ok(self.summary)
     }
-}
-
-/// Whether a folder is a Zarr folder.
-fn is_zarr(path: &Path) -> bool {
-    ["zarr.json", ".zgroup", ".zarray"].iter().any(|name| path.join(name).is_file())
 }
 
 fn bad_name(name: &str) -> Error {
