@@ -10,6 +10,8 @@ use std::fmt::Write;
 use std::path::Path;
 
 use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type, UInt32Type};
 use hyperslab_core::{DType, ErrorKind, FieldSpec};
 use hyperslab_formats::{Container, Format, TorchFile, WriteOptions};
 use values::{batches, values};
@@ -110,6 +112,40 @@ fn refused(folder: &Path) {
     }
     assert!(!folder.join("hacked").exists());
     assert_eq!(TorchFile::open(folder.join("missing.pt")).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+/// A file as torch.save writes it, for where there is no Python.
+#[test]
+fn a_file_of_torch_is_read() {
+    let file = TorchFile::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/views.pt")).unwrap();
+    let shapes: Vec<_> =
+        file.entries().iter().map(|e| (e.name.as_str(), e.dtype.as_str(), e.shape.as_slice())).collect();
+    let expected: [(&str, &str, &[u64]); 6] = [
+        ("model.whole", "float32", &[5, 3, 4]),
+        ("model.tail", "float32", &[3, 3, 4]),
+        ("model.inner", "float32", &[5, 2, 2]),
+        ("model.parameter", "uint32", &[3, 4]),
+        ("model.flags", "bool", &[4, 3]),
+        ("one", "float64", &[]),
+    ];
+    assert_eq!(shapes, expected);
+    let plain: Vec<_> = file.metadata().iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    assert_eq!(plain, [("epoch", "3"), ("losses.0", "0.5"), ("losses.1", "0.25")]);
+    let read = |name: &str, rows: std::ops::Range<u64>| file.open(name).unwrap().read(0, rows).unwrap();
+    let floats = |name, rows| {
+        let block = read(name, rows);
+        block.array.as_fixed_size_list().values().as_primitive::<Float32Type>().values().to_vec()
+    };
+    assert_eq!(floats("model.tail", 0..1), (24..36).map(|n| n as f32).collect::<Vec<_>>());
+    assert_eq!(read("model.tail", 0..3).copied, 0, "elsewhere in the storage of another tensor");
+    assert_eq!(floats("model.inner", 1..3), [16.0, 18.0, 20.0, 22.0, 28.0, 30.0, 32.0, 34.0]);
+    let parameter = read("model.parameter", 0..3).array;
+    let columns = [0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11];
+    assert_eq!(parameter.as_fixed_size_list().values().as_primitive::<UInt32Type>().values(), &columns);
+    let flags = read("model.flags", 0..4).array;
+    let flags: Vec<_> = flags.as_fixed_size_list().values().as_boolean().iter().flatten().collect();
+    assert_eq!(flags, (0..12).map(|n| n % 2 == 0).collect::<Vec<_>>());
+    assert_eq!(read("one", 0..1).array.as_primitive::<Float64Type>().values(), &[7.5]);
 }
 
 #[test]
