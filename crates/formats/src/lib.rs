@@ -7,7 +7,7 @@
 //! | [HDF5](hdf5) | `.h5`, `.hdf5` | numbers, bool, complex, text, compounds; contiguous and chunked; deflate, shuffle, fletcher32, lzf, scale-offset | contiguous little-endian, and chunks without filters | contiguous or chunked, deflate, shuffle, fletcher32; text of variable length | several arrays; one named `value`, the members of a compound, or the datasets of a group |
 //! | [Zarr](zarr) 2, 3 | `.zarr`, a folder | numbers, bool, complex, times, text; gzip, zlib, zstd, blosc, lz4, sharding, either order | | gzip, zlib (2), zstd, sharding (3); text of variable length | several arrays; one named `value`, or the arrays of a group |
 //! | [safetensors] | `.safetensors` | every dtype but F8, F6 and F4; metadata | all, bool and bf16 excepted | the same dtypes; metadata | tensors by name, each one field `value` |
-//! | [torch](torch) since 1.6 | `.pt`, `.pth` | bool, ints, floats, complex, bf16; any strides; nothing in the pickle is run | contiguous, bool excepted | the same dtypes, a dict of tensors | tensors by name, each one field `value` |
+//! | [torch] since 1.6 | `.pt`, `.pth` | bool, ints, floats, complex, bf16; any strides; nothing in the pickle is run | contiguous, bool excepted | the same dtypes, a dict of tensors | tensors by name, each one field `value` |
 //! | [NumPack](numpack) up to 0.7 | `.npk`, a folder; `.npkg` | every dtype, deleted rows left out, segments; packages with zstd or zlib | all but compressed packages, bool and gaps between rows | the same dtypes; packages with zstd | several arrays, each one field `value` |
 //!
 //! [`open`] and [`create`] choose the format by the path's extension; [`ConcatSource`] reads several files as one
