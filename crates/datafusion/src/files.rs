@@ -4,7 +4,6 @@ mod arrays_file;
 mod as_fields;
 mod compare;
 pub(crate) mod copy_options;
-mod csv_place;
 mod external;
 mod fields;
 mod numbered;
@@ -12,6 +11,7 @@ mod output;
 mod rows_table;
 mod sink;
 mod source;
+mod text_place;
 
 use std::path::Path;
 
@@ -20,13 +20,12 @@ pub use as_fields::{FieldCast, as_fields};
 pub use compare::compare;
 pub use rows_table::RowsTable;
 
-pub(crate) use csv_place::{CsvPlaces, explained_by_name};
 pub(crate) use external::table_factories;
 pub(crate) use sink::{array_sinks, is_array_sink};
 pub(crate) use source::{
-    FileNames, FileTableFactory, file_catalog, is_array_file, is_zarr, local_files, local_path, open_table,
-    store_catalog,
+    FileNames, FileTableFactory, file_catalog, is_array_file, local_files, local_path, open_table, store_catalog,
 };
+pub(crate) use text_place::{TextPlaces, explained_by_name};
 
 /// Makes the folder that a file is to be in.
 fn make_folder_of(path: &Path) -> hyperslab_core::Result<()> {

@@ -11,7 +11,7 @@ use hyperslab_store::{ArrayName, DEFAULT_SCHEMA, OpenOptions, Snapshot, Store};
 
 use super::StoreCatalog;
 use crate::error::to_datafusion;
-use crate::files::{is_zarr, local_path};
+use crate::files::local_path;
 use crate::index::SketchIndex;
 use crate::table::ArrayTable;
 
@@ -121,11 +121,10 @@ impl Place {
             store.add_index_kind(Arc::new(SketchIndex));
             return Ok(Self::Store(store));
         }
-        match Format::of_path(&path) {
-            Ok(format) => Ok(Self::File(path, format)),
-            Err(_) if is_zarr(&path) => Ok(Self::File(path, Format::named("zarr")?)),
-            Err(_) if path.is_dir() => Ok(Self::Folder(path)),
-            Err(unknown) => Err(unknown),
+        match (Format::of_path(&path), Format::of_folder(&path)) {
+            (Ok(format), _) | (Err(_), Some(format)) => Ok(Self::File(path, format)),
+            (Err(_), None) if path.is_dir() => Ok(Self::Folder(path)),
+            (Err(unknown), None) => Err(unknown),
         }
     }
 }

@@ -158,17 +158,10 @@ impl FilePlace {
     }
 }
 
-/// Files that only the folder of a Zarr group or array has, whatever the folder is called.
-const ZARR_FILES: [&str; 3] = ["zarr.json", ".zgroup", ".zarray"];
-
-/// Whether a folder is a Zarr group or array.
-pub(crate) fn is_zarr(folder: &Path) -> bool {
-    ZARR_FILES.iter().any(|file| folder.join(file).is_file())
-}
-
 /// Whether a folder is itself what the format calls a file.
 fn is_folder_of(folder: &Path, format: &Format) -> bool {
-    Format::of_path(folder).is_ok_and(|f| f.name() == format.name()) || is_zarr(folder)
+    let is_it = |f: &Format| f.name() == format.name();
+    Format::of_path(folder).is_ok_and(is_it) || Format::of_folder(folder).is_some_and(is_it)
 }
 
 /// The files of a format in a folder, in order.
@@ -268,6 +261,12 @@ impl UrlTableFactory for FileTableFactory {
         if is_array_file(name) {
             return Ok(Some(open_table(name, None)?));
         }
+        if let Some(inner) = compressed(name)
+            && !TEXTS.contains(&inner.as_str())
+            && Path::new(name).exists()
+        {
+            return plan_err!("{name}: of compressed files those of CSV and JSON are read; decompress it first");
+        }
         let table = self.listing.try_new(name).await.map_err(|e| explained_by_name(e, &local_files(name)))?;
         let path = split_entry(name).0;
         if table.is_none() && path.is_file() {
@@ -279,6 +278,16 @@ impl UrlTableFactory for FileTableFactory {
         }
         Ok(table)
     }
+}
+
+/// Extensions of files that may be compressed as a whole.
+const TEXTS: [&str; 4] = ["csv", "json", "ndjson", "jsonl"];
+
+/// The extension below that of a compressed file: `npy` of `x.npy.gz`.
+fn compressed(name: &str) -> Option<String> {
+    let outer = extension(name)?;
+    let stem = Path::new(name).file_stem()?.to_str()?;
+    ["gz", "zst", "bz2", "xz"].contains(&outer.as_str()).then(|| extension(stem).unwrap_or_default())
 }
 
 /// Extensions of DataFusion's own file tables, for a better message when the file is missing.

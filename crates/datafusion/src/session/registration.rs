@@ -16,7 +16,7 @@ use datafusion::prelude::SessionContext;
 use hyperslab_store::Store;
 
 use crate::catalog::StoreCatalog;
-use crate::files::{CsvPlaces, FileTableFactory, array_sinks, file_catalog, table_factories};
+use crate::files::{FileTableFactory, TextPlaces, array_sinks, file_catalog, table_factories};
 use crate::index::SketchIndex;
 use crate::optimizer::dml::ArrayDml;
 use crate::optimizer::filter_queries::FilterQueries;
@@ -90,7 +90,7 @@ pub(super) fn extend(mut builder: SessionStateBuilder, catalog: &StoreCatalog) -
         .with_analyzer_rule(Arc::new(PinSnapshot { store: catalog.store().clone() }))
         .with_optimizer_rule(Arc::new(OrderByDistance))
         .with_physical_optimizer_rule(Arc::new(RowOrder))
-        .with_physical_optimizer_rule(Arc::new(CsvPlaces))
+        .with_physical_optimizer_rule(Arc::new(TextPlaces))
         .with_query_planner(Arc::new(HyperslabQueryPlanner { inner }))
 }
 

@@ -1,5 +1,5 @@
-//! Errors of CSV files say which file and which line: DataFusion's say neither of them surely, since a file may be one of
-//! many, and is read in pieces.
+//! Errors of CSV and JSON files say which file, and of a row with too many or too few values which line: DataFusion's say
+//! neither of them surely, since a file may be one of many, and is read in pieces.
 
 use std::fmt;
 use std::fs::File;
@@ -12,7 +12,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, internal_err};
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
-use datafusion::datasource::physical_plan::{CsvSource, FileScanConfig};
+use datafusion::datasource::physical_plan::{CsvSource, FileScanConfig, JsonSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
@@ -28,17 +28,15 @@ struct Syntax {
     compression: FileCompressionType,
 }
 
-/// Puts a [`CsvPlaceExec`] over every scan of CSV files.
+/// Puts a [`TextPlaceExec`] over every scan of CSV and JSON files.
 #[derive(Debug)]
-pub(crate) struct CsvPlaces;
+pub(crate) struct TextPlaces;
 
-impl PhysicalOptimizerRule for CsvPlaces {
+impl PhysicalOptimizerRule for TextPlaces {
     fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
         let placed = plan.transform_up(|node| {
-            let scan = node.downcast_ref::<DataSourceExec>().and_then(|s| s.downcast_to_file_source::<CsvSource>());
-            let files = scan.map(|(config, source)| Files::of(config, source));
-            Ok(match files {
-                Some(files) => Transformed::yes(Arc::new(CsvPlaceExec { input: node, files: Arc::new(files) }) as _),
+            Ok(match node.downcast_ref::<DataSourceExec>().and_then(Files::of) {
+                Some(files) => Transformed::yes(Arc::new(TextPlaceExec { input: node, files: Arc::new(files) }) as _),
                 None => Transformed::no(node),
             })
         });
@@ -46,7 +44,7 @@ impl PhysicalOptimizerRule for CsvPlaces {
     }
 
     fn name(&self) -> &str {
-        "csv_places"
+        "text_places"
     }
 
     fn schema_check(&self) -> bool {
@@ -59,11 +57,12 @@ impl PhysicalOptimizerRule for CsvPlaces {
 struct Files {
     /// Those on this machine.
     paths: Vec<PathBuf>,
-    syntax: Syntax,
+    /// Of CSV.
+    syntax: Option<Syntax>,
     columns: usize,
 }
 
-impl Files {
+impl Syntax {
     fn of(config: &FileScanConfig, source: &CsvSource) -> Self {
         let mut format = CsvFormat::default()
             .with_header(source.has_header())
@@ -79,31 +78,53 @@ impl Files {
         if let Some(comment) = source.comment() {
             format = format.with_comment(comment);
         }
+        Self { format, compression: config.file_compression_type }
+    }
+}
+
+impl Files {
+    fn of(scan: &DataSourceExec) -> Option<Self> {
+        let csv = scan.downcast_to_file_source::<CsvSource>();
+        let json = scan.downcast_to_file_source::<JsonSource>().map(|(config, _)| (config, None));
+        let (config, syntax) = csv.map(|(config, source)| (config, Some(Syntax::of(config, source)))).or(json)?;
         let local = config.object_store_url.as_str().starts_with("file://");
         let files = config.file_groups.iter().flat_map(|group| group.files()).filter(|_| local);
         let mut paths: Vec<_> = files.map(|file| Path::new("/").join(file.object_meta.location.as_ref())).collect();
         paths.sort_unstable();
         paths.dedup();
         let columns = config.file_schema().fields().len();
-        Self { paths, syntax: Syntax { format, compression: config.file_compression_type }, columns }
+        Some(Self { paths, syntax, columns })
     }
 
     fn explained(&self, error: DataFusionError) -> DataFusionError {
-        match is_of_csv(&error) {
-            true => explained(error, &self.paths, &self.syntax, Some(self.columns)),
+        match is_of_text(&error) {
+            true => explained(error, &self.paths, self.syntax.as_ref(), Some(self.columns)),
             false => error,
         }
     }
 }
 
-fn is_of_csv(error: &DataFusionError) -> bool {
-    let DataFusionError::ArrowError(arrow, _) = error.find_root() else { return false };
-    matches!(arrow.as_ref(), ArrowError::CsvError(_) | ArrowError::ParseError(_))
+/// Whether an error comes of what a file holds, or of how it is compressed.
+fn is_of_text(error: &DataFusionError) -> bool {
+    match error.find_root() {
+        DataFusionError::ArrowError(arrow, _) => matches!(
+            arrow.as_ref(),
+            ArrowError::CsvError(_) | ArrowError::ParseError(_) | ArrowError::JsonError(_) | ArrowError::IoError(..)
+        ),
+        DataFusionError::IoError(_) => true,
+        DataFusionError::ObjectStore(e) => matches!(e.as_ref(), object_store::Error::Generic { .. }),
+        other => other.to_string().contains("unequal lengths between records"),
+    }
 }
 
 /// The error with the file and line of the first row that has not as many values as the others.
-fn explained(error: DataFusionError, paths: &[PathBuf], syntax: &Syntax, columns: Option<usize>) -> DataFusionError {
-    if let Some(found) = paths.iter().find_map(|path| uneven_row(path, syntax, columns)) {
+fn explained(
+    error: DataFusionError,
+    paths: &[PathBuf],
+    syntax: Option<&Syntax>,
+    columns: Option<usize>,
+) -> DataFusionError {
+    if let Some(found) = syntax.and_then(|syntax| paths.iter().find_map(|path| uneven_row(path, syntax, columns))) {
         return exec_datafusion_err!("{found}");
     }
     let root = error.find_root().to_string();
@@ -132,7 +153,7 @@ fn uneven_row(path: &Path, syntax: &Syntax, columns: Option<usize>) -> Option<St
     Some(format!("{}: {problem}", path.display()))
 }
 
-/// `line 7 has 6 values, where 4 are expected`, of Arrow's message.
+/// `line 7 has 6 values, where the lines before have 4`, of Arrow's message.
 fn uneven(text: &str) -> Option<String> {
     let mut numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|n| !n.is_empty());
     let (wanted, found, line) = (numbers.next()?, numbers.next()?, numbers.next()?);
@@ -140,37 +161,38 @@ fn uneven(text: &str) -> Option<String> {
     known.then(|| format!("line {line} has {found} values, where the lines before have {wanted}"))
 }
 
-/// An error of making a table of CSV files, with the file and the line: of the files of that name, read as CSV is by
+/// An error of making a table of text files, with the file and the line: of the files of that name, read as CSV is by
 /// default.
 pub(crate) fn explained_by_name(error: DataFusionError, paths: &[PathBuf]) -> DataFusionError {
-    if !is_of_csv(&error) && !error.find_root().to_string().contains("unequal lengths between records") {
+    if !is_of_text(&error) {
         return error;
     }
-    let compression = |path: &PathBuf| {
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default();
-        extension.parse().unwrap_or(FileCompressionType::UNCOMPRESSED)
+    let extension = |path: &Path| path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
+    let first = paths.first().map(PathBuf::as_path).unwrap_or(Path::new(""));
+    let (compression, text) = match extension(first).parse() {
+        Ok(compression) => (compression, extension(Path::new(first.file_stem().unwrap_or_default()))),
+        Err(_) => (FileCompressionType::UNCOMPRESSED, extension(first)),
     };
-    let compression = paths.first().map_or(FileCompressionType::UNCOMPRESSED, compression);
-    let syntax = Syntax { format: CsvFormat::default().with_header(true), compression };
-    explained(error, paths, &syntax, None)
+    let csv = Syntax { format: CsvFormat::default().with_header(true), compression };
+    explained(error, paths, Some(&csv).filter(|_| !text.contains("json")), None)
 }
 
 /// Hands rows on, and errors with their place.
 #[derive(Debug)]
-struct CsvPlaceExec {
+struct TextPlaceExec {
     input: Arc<dyn ExecutionPlan>,
     files: Arc<Files>,
 }
 
-impl DisplayAs for CsvPlaceExec {
+impl DisplayAs for TextPlaceExec {
     fn fmt_as(&self, _t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.name())
     }
 }
 
-impl ExecutionPlan for CsvPlaceExec {
+impl ExecutionPlan for TextPlaceExec {
     fn name(&self) -> &str {
-        "CsvPlaceExec"
+        "TextPlaceExec"
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
@@ -199,7 +221,7 @@ impl ExecutionPlan for CsvPlaceExec {
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
         match <[Arc<dyn ExecutionPlan>; 1]>::try_from(children) {
             Ok([input]) => Ok(Arc::new(Self { input, files: Arc::clone(&self.files) })),
-            Err(_) => internal_err!("CsvPlaceExec has one input"),
+            Err(_) => internal_err!("TextPlaceExec has one input"),
         }
     }
 
