@@ -22,5 +22,6 @@ mod joined_search;
 mod memory;
 mod oracle;
 mod order_by_distance;
+mod pack;
 mod processes;
 mod structure;

@@ -7,6 +7,7 @@ use hyperslab::Durability;
 
 use crate::convert::ConvertArgs;
 use crate::output::Format;
+use crate::pack::{InfoArgs, PackArgs, UnpackArgs};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -20,6 +21,8 @@ Examples:
   echo 'SELECT 1;' | hyperslab
   hyperslab check demo.slab                    look for damage
   hyperslab convert model.safetensors out/     files of one format into another (hyperslab convert --help)
+  hyperslab pack demo.slab demo.tar.zst        the store as one compressed, verified file
+  hyperslab unpack demo.tar.zst copy.slab      and back
 
 With neither -c nor -f, statements are read from the terminal, or from standard input when that is a pipe or a
 file. Results go to standard output, everything else to standard error. In the shell, .help lists its commands.
@@ -102,6 +105,13 @@ pub(crate) enum Job {
     Check(CheckArgs),
     /// Convert files, folders and stores into each other
     Convert(ConvertArgs),
+    /// Write a store into one file: a tar archive compressed by zstd, with the checksum of every file, equal files once.
+    /// `tar --zstd -xf` unpacks it, too
+    Pack(PackArgs),
+    /// Make a store of a pack, or of a package of NumPack's (.npkg). A pack's appears when every file was written, verified and made durable
+    Unpack(UnpackArgs),
+    /// Say what is in a pack or a store
+    Info(InfoArgs),
 }
 
 /// `hyperslab check`.
@@ -145,7 +155,7 @@ pub(crate) fn parse_rows(text: &str) -> Result<RowLimit, String> {
 }
 
 /// A number of bytes: `1000`, `64KiB`, `512MiB`, `2GiB`; without the `i`, powers of 1000.
-fn parse_bytes(text: &str) -> Result<usize, String> {
+pub(crate) fn parse_bytes(text: &str) -> Result<usize, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit: Option<usize> = match unit {

@@ -10,6 +10,7 @@ mod error;
 mod functions_page;
 mod logger;
 mod output;
+mod pack;
 mod run;
 mod script;
 mod shell;
@@ -30,10 +31,19 @@ pub(crate) const INTERRUPTED: u8 = 130;
 const STACK: usize = 64 << 20;
 
 fn main() -> ExitCode {
-    let options = Options::from_command_line();
+    let mut options = Options::from_command_line();
     logger::to_stderr();
-    if let Some(Job::Check(check)) = &options.job {
-        return check::run(check);
+    if let Some(Job::Unpack(args)) = &options.job
+        && let Some(convert) = pack::as_conversion(args)
+    {
+        options.job = Some(Job::Convert(convert));
+    }
+    match &options.job {
+        Some(Job::Check(args)) => return check::run(args),
+        Some(Job::Pack(args)) => return pack::pack(args),
+        Some(Job::Unpack(args)) => return pack::unpack(args),
+        Some(Job::Info(args)) => return pack::info(args),
+        Some(Job::Convert(_)) | None => {}
     }
     let runtime = match start_runtime(options.open.threads) {
         Ok(runtime) => runtime,

@@ -14,7 +14,7 @@ mod writer;
 
 pub(crate) use frames::Frames;
 pub(crate) use reader::Seekable;
-pub(crate) use writer::SeekableWriter;
+pub(crate) use writer::{SeekableWriter, seek_table};
 
 /// How a field's values lie in files that do not grow any more. As text: `none`, `zstd`, `zstd(9)`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,16 +85,18 @@ impl FromStr for Codec {
 pub(crate) const FRAME_BYTES: usize = 256 << 10;
 /// The largest frame that the format allows, uncompressed.
 const MAX_FRAME: u64 = 1 << 30;
+/// No byte of zstd holds more: a block of four bytes is 128 KiB of one byte.
+pub(crate) const MOST_PER_BYTE: u64 = 1 << 17;
 /// Starts a skippable frame that holds a seek table.
-const SKIPPABLE_TABLE: u32 = 0x184D_2A5E;
+pub(crate) const SKIPPABLE_TABLE: u32 = 0x184D_2A5E;
 /// Starts a skippable frame of padding.
 const SKIPPABLE_PADDING: u32 = 0x184D_2A50;
 /// What a skippable frame starts with: its magic number and the length of what follows.
-const SKIPPABLE_HEADER: usize = 8;
+pub(crate) const SKIPPABLE_HEADER: usize = 8;
 /// Ends a seekable file.
-const SEEKABLE: u32 = 0x8F92_EAB1;
+pub(crate) const SEEKABLE: u32 = 0x8F92_EAB1;
 /// What a seek table ends with: the number of frames, a descriptor, the magic number.
-const TABLE_FOOTER: usize = 9;
+pub(crate) const TABLE_FOOTER: usize = 9;
 /// In the descriptor: the entries have checksums.
 const WITH_CHECKSUMS: u8 = 0x80;
 /// In the descriptor: bits that must be zero.

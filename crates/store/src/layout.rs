@@ -114,7 +114,7 @@ pub(crate) enum LogFile {
     Entry(u64),
     Checkpoint(u64),
     Pack(RangeInclusive<u64>),
-    /// The log starts at the checkpoint of this version: a repair has given up what was before.
+    /// The log starts at the checkpoint of this version: what was before was given up.
     Start(u64),
 }
 

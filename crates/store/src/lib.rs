@@ -31,6 +31,7 @@ mod maintenance;
 mod name;
 mod options;
 mod owned;
+mod pack;
 mod packed;
 mod patch;
 mod pins;
@@ -43,6 +44,8 @@ mod snapshot;
 mod state;
 mod storage;
 mod store;
+#[cfg(any(test, feature = "testing"))]
+mod targets;
 mod transaction;
 mod verify;
 mod view;
@@ -58,6 +61,7 @@ pub use maintenance::{
 };
 pub use name::{ArrayName, DEFAULT_SCHEMA};
 pub use options::{ArrayOptions, Codec, Durability, OpenOptions};
+pub use pack::{PackInfo, PackOptions, PackReport, UnpackOptions, is_pack, pack_info, unpack, verify_pack};
 pub use snapshot::Snapshot;
 pub use storage::{FileInfo, FileRange, LocalStorage, LockGuard, MemoryStorage, PinFile, PinGuard, Storage};
 pub use store::Store;
@@ -65,9 +69,13 @@ pub use transaction::{RowsMut, Savepoint, Transaction};
 pub use view::View;
 
 /// What tests of this crate and of those above it use: the contract that every [`Storage`] keeps, and
-/// a storage that fails on command.
+/// a storage that fails on command, and the parsers as functions of bytes.
 #[cfg(any(test, feature = "testing"))]
 pub mod testing {
     pub use crate::storage::contract;
     pub use crate::storage::fault::{Counts, Fault, FaultStorage, Files};
+    pub mod targets {
+        //! The parsers of a store's own files as functions of bytes.
+        pub use crate::targets::*;
+    }
 }

@@ -5,6 +5,7 @@ mod entry;
 mod files;
 mod pack;
 mod past;
+mod reader;
 mod seal;
 
 use std::ops::RangeInclusive;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use entry::{Entry, SyncMode, WRITER, damaged};
 use files::LogFiles;
+pub(crate) use reader::{Reader, packs_due};
 pub(crate) use seal::{seal, unseal};
 
 use crate::Storage;

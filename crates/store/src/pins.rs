@@ -75,6 +75,26 @@ impl Drop for Hold {
     }
 }
 
+/// Versions are kept readable as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Holds {
+    pins: Arc<Pins>,
+    versions: Vec<u64>,
+}
+
+impl Drop for Holds {
+    fn drop(&mut self) {
+        let mut state = self.pins.state();
+        for version in &self.versions {
+            if let Some(count) = state.versions.get_mut(version) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        state.versions.retain(|_, count| *count > 0);
+        self.pins.write(&mut state);
+    }
+}
+
 /// A transaction's files are kept as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Staging {
@@ -106,6 +126,15 @@ impl Pins {
             self.write(&mut state);
         }
         (Arc::new(Hold { pins: self.clone(), version }), unsure)
+    }
+
+    /// Holds versions, writing the pin once. The caller looks whether they had expired before.
+    pub(crate) fn hold_all(self: &Arc<Self>, versions: impl Iterator<Item = u64>) -> Holds {
+        let versions: Vec<u64> = versions.collect();
+        let mut state = self.state();
+        versions.iter().for_each(|&version| *state.versions.entry(version).or_default() += 1);
+        self.write(&mut state);
+        Holds { pins: self.clone(), versions }
     }
 
     /// A version that is held had not expired.

@@ -174,7 +174,7 @@ impl State {
         self.insert(Arc::new(array))
     }
 
-    /// Versions before this one went with the log's entries, in a repair.
+    /// Versions before this one went with the log's entries, in a repair or a pack.
     pub(crate) fn begin_at(&mut self, version: u64) {
         if version > self.floor() {
             self.expired = Some(Expired { before: version, by: version });

@@ -18,6 +18,7 @@ use arrow_buffer::Buffer;
 use hyperslab_core::Result;
 
 pub use local::LocalStorage;
+pub(crate) use local::{Temporary, exchange, publish, rename_folder, temporary_name};
 pub use memory::MemoryStorage;
 
 /// A run of bytes of one file, to be mapped.

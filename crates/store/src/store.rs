@@ -13,7 +13,7 @@ use crate::index::IndexKinds;
 use crate::layout::{self, FORMAT, LOG, LogFile, STORE_FILE};
 use crate::log::{Entry, Log, SyncMode, WRITER};
 use crate::maintenance::Compaction;
-use crate::pins::Pins;
+use crate::pins::{Holds, Pins};
 use crate::placement;
 use crate::runs::Maps;
 use crate::state::State;
@@ -74,6 +74,30 @@ pub(crate) struct StoreFile {
     /// Further directories, as they were given.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     dirs: Vec<String>,
+}
+
+impl StoreFile {
+    pub(crate) fn id(&self) -> Id {
+        self.id
+    }
+
+    pub(crate) fn has_dirs(&self) -> bool {
+        !self.dirs.is_empty()
+    }
+}
+
+/// The `hyperslab.json` of a store in one directory.
+///
+/// # Errors
+/// None in fact.
+pub(crate) fn store_file_bytes(id: Id, in_place: bool) -> Result<Vec<u8>> {
+    to_bytes(&StoreFile { format: FORMAT, id, in_place, dirs: Vec::new() })
+}
+
+fn to_bytes(file: &StoreFile) -> Result<Vec<u8>> {
+    let mut bytes = serde_json::to_vec(file).map_err(|e| Error::invalid("creating the store").because(e))?;
+    bytes.push(b'\n');
+    Ok(bytes)
 }
 
 impl Store {
@@ -257,6 +281,20 @@ impl Inner {
         Ok(Some(Arc::new(Snapshot::new(self.clone(), state, hold))))
     }
 
+    /// Keeps VACUUM off older versions, all at once.
+    ///
+    /// # Errors
+    /// `Conflict` (to be tried again) when one of them expired just now.
+    pub(crate) fn hold_all(self: &Arc<Self>, newest: &State, versions: impl Iterator<Item = u64>) -> Result<Holds> {
+        let holds = self.pins.hold_all(versions);
+        // VACUUM commits what expires before it looks at the pins.
+        let now = self.log.newest()?;
+        if now.expired != newest.expired || !newest.tags.values().all(|&tagged| now.is_readable(tagged)) {
+            return Err(Error::conflict("versions expired while they were being packed; run it again"));
+        }
+        Ok(holds)
+    }
+
     pub(crate) fn read_only(&self) -> bool {
         self.options.read_only || self.storage.read_only()
     }
@@ -344,9 +382,7 @@ fn create(storage: &dyn Storage, options: &OpenOptions) -> Result<StoreFile> {
     storage.place(&dirs)?;
     placement::create(storage, id, &dirs)?;
     let file = StoreFile { format: FORMAT, id, in_place: storage.in_place(), dirs };
-    let mut bytes = serde_json::to_vec(&file).map_err(|e| Error::invalid("creating the store").because(e))?;
-    bytes.push(b'\n');
-    storage.create_new_synced(STORE_FILE, &bytes)?;
+    storage.create_new_synced(STORE_FILE, &to_bytes(&file)?)?;
     storage.sync_folder("")?;
     Ok(file)
 }

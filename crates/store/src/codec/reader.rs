@@ -7,7 +7,9 @@ use arrow_buffer::{Buffer, MutableBuffer};
 use hyperslab_core::{Error, Result};
 use zstd::bulk::Decompressor;
 
-use super::{MAX_FRAME, RESERVED, SEEKABLE, SKIPPABLE_HEADER, SKIPPABLE_TABLE, TABLE_FOOTER, WITH_CHECKSUMS};
+use super::{
+    MAX_FRAME, MOST_PER_BYTE, RESERVED, SEEKABLE, SKIPPABLE_HEADER, SKIPPABLE_TABLE, TABLE_FOOTER, WITH_CHECKSUMS,
+};
 
 /// A seekable zstd file, of which only the table of frames was looked at.
 #[derive(Debug)]
@@ -70,6 +72,10 @@ impl Seekable {
         let (at, len) = (usize::try_from(frame.at).unwrap_or(usize::MAX), frame.len as usize);
         let compressed = at.checked_add(len).and_then(|end| self.bytes.as_slice().get(at..end));
         let compressed = compressed.ok_or_else(|| bad("it is not in the file".into()))?;
+        let holds = frame.holds.end - frame.holds.start;
+        if holds > (len as u64).saturating_mul(MOST_PER_BYTE) {
+            return Err(bad(format!("no {len} bytes of zstd hold {holds}")));
+        }
         let mut plain = MutableBuffer::from_len_zeroed((frame.holds.end - frame.holds.start) as usize);
         let found = ZSTD.with_borrow_mut(|zstd| {
             let zstd = match zstd {

@@ -89,7 +89,7 @@ impl SeekableWriter {
         if let Some(slots) = self.table.get_mut(..2) {
             slots.copy_from_slice(&[first, padding]);
         }
-        let table = self.seek_table()?;
+        let table = seek_table(&self.table)?;
         sink(self.at, &table)?;
         sink(0, &head)?;
         Ok(self.at + table.len() as u64)
@@ -114,20 +114,6 @@ impl SeekableWriter {
     fn compress(&mut self, bytes: &[u8]) -> Result<Vec<u8>> {
         self.compressor.compress(bytes).map_err(|e| Error::invalid("compressing with zstd").because(e))
     }
-
-    fn seek_table(&self) -> Result<Vec<u8>> {
-        let mut bytes = SKIPPABLE_TABLE.to_le_bytes().to_vec();
-        bytes.extend_from_slice(&length(self.table.len() * 8 + TABLE_FOOTER)?.to_le_bytes());
-        for (compressed, plain) in &self.table {
-            bytes.extend_from_slice(&compressed.to_le_bytes());
-            bytes.extend_from_slice(&plain.to_le_bytes());
-        }
-        bytes.extend_from_slice(&length(self.table.len())?.to_le_bytes());
-        // No checksums here: every frame has its own.
-        bytes.push(0);
-        bytes.extend_from_slice(&SEEKABLE.to_le_bytes());
-        Ok(bytes)
-    }
 }
 
 impl std::fmt::Debug for SeekableWriter {
@@ -137,6 +123,24 @@ impl std::fmt::Debug for SeekableWriter {
             .field("at", &self.at)
             .finish_non_exhaustive()
     }
+}
+
+/// The skippable frame that ends a seekable file: of each frame the bytes compressed and uncompressed.
+///
+/// # Errors
+/// `Invalid` for more frames than it can count.
+pub(crate) fn seek_table(table: &[(u32, u32)]) -> Result<Vec<u8>> {
+    let mut bytes = SKIPPABLE_TABLE.to_le_bytes().to_vec();
+    bytes.extend_from_slice(&length(table.len() * 8 + TABLE_FOOTER)?.to_le_bytes());
+    for (compressed, plain) in table {
+        bytes.extend_from_slice(&compressed.to_le_bytes());
+        bytes.extend_from_slice(&plain.to_le_bytes());
+    }
+    bytes.extend_from_slice(&length(table.len())?.to_le_bytes());
+    // No checksums here: every frame has its own.
+    bytes.push(0);
+    bytes.extend_from_slice(&SEEKABLE.to_le_bytes());
+    Ok(bytes)
 }
 
 fn length(bytes: usize) -> Result<u32> {

@@ -35,7 +35,26 @@ struct Checkpoint {
 
 /// The bytes of the checkpoint of `state`.
 pub(crate) fn to_bytes(state: &State) -> Result<Vec<u8>> {
-    let checkpoint = Checkpoint {
+    seal(&checkpoint(state)).map(|(bytes, _)| bytes)
+}
+
+/// The same of a store that holds this version only, in one directory, durably.
+pub(crate) fn alone(state: &State) -> Result<Vec<u8>> {
+    let mut checkpoint = checkpoint(state);
+    checkpoint.tags.clear();
+    checkpoint.unsynced = None;
+    for array in &mut checkpoint.arrays {
+        for segment in &mut array.segments {
+            segment.shards.iter_mut().for_each(|shard| shard.dir = 0);
+            segment.deleted.file.iter_mut().for_each(|file| file.dir = 0);
+        }
+        array.patches.iter_mut().flat_map(|patch| &mut patch.shards).for_each(|shard| shard.dir = 0);
+    }
+    seal(&checkpoint).map(|(bytes, _)| bytes)
+}
+
+fn checkpoint(state: &State) -> Checkpoint {
+    Checkpoint {
         version: state.version,
         time: state.time,
         entry: state.chain,
@@ -46,8 +65,7 @@ pub(crate) fn to_bytes(state: &State) -> Result<Vec<u8>> {
         tags: state.tags.clone(),
         expired: state.expired,
         arrays: state.arrays().map(|array| array.to_record()).collect(),
-    };
-    seal(&checkpoint).map(|(bytes, _)| bytes)
+    }
 }
 
 /// The state that a checkpoint holds.

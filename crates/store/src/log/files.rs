@@ -19,7 +19,7 @@ pub(crate) struct LogFiles {
     packs: Vec<RangeInclusive<u64>>,
     /// Ascending.
     pub checkpoints: Vec<u64>,
-    /// The checkpoint that the log starts at, if a repair has given up what was before.
+    /// The checkpoint that the log starts at, if what was before was given up.
     pub start: Option<u64>,
     /// The version that is looked at as the newest.
     last: Option<u64>,

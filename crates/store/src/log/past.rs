@@ -60,7 +60,10 @@ impl Log {
         }
         if !newest.is_readable(version) {
             let why = match newest.expired {
-                Some(e) if e.by == e.before => format!("a repair gave up the versions before {}", e.before),
+                Some(e) if e.by == e.before => format!(
+                    "it is one before {}, where the log starts (a repair gave it up, or this was a pack of one version)",
+                    e.before
+                ),
                 expired => format!("version {} expired it (VACUUM)", expired.map(|e| e.by).unwrap_or_default()),
             };
             return Err(Error::not_found(format!("version {version} cannot be read any more: {why}")));

@@ -24,7 +24,8 @@ use super::{FileInfo, FileRange, LockGuard, PinFile, PinGuard, Storage};
 use crate::layout::{LOCK, PAGE, PINS, TEMP_PREFIX, dir_of};
 
 use filesystem::detect_in_place;
-use temporary::{Temporary, move_file, publish, temporary_name};
+use temporary::move_file;
+pub(crate) use temporary::{Temporary, exchange, publish, rename_folder, temporary_name};
 
 /// A folder. It need not exist to be opened; the first write makes it.
 #[derive(Debug)]
@@ -126,7 +127,7 @@ impl LocalStorage {
 
     /// Writes the bytes to a new file beside `path`, under a name that nobody else uses.
     fn write_temporary(&self, path: &Path, bytes: &[u8], sync: bool) -> Result<Temporary> {
-        let temporary = Temporary(path.with_file_name(temporary_name()));
+        let temporary = Temporary::beside(path);
         let open = || OpenOptions::new().write(true).create_new(true).open(&temporary.0);
         let mut file = self.with_folder(&temporary.0, open)?;
         file.write_all(bytes).map_err(|e| write_failed("writing", path, e))?;

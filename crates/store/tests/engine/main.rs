@@ -21,6 +21,7 @@ mod mangled;
 mod model;
 mod mounts;
 mod optimize;
+mod pack;
 mod parts;
 mod peers;
 mod placement;

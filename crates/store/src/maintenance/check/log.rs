@@ -35,7 +35,7 @@ pub(super) struct Files {
     pub loose: BTreeSet<u64>,
     pub packs: Vec<RangeInclusive<u64>>,
     pub checkpoints: BTreeSet<u64>,
-    /// The checkpoint that the log starts at, if a repair has given up what was before.
+    /// The checkpoint that the log starts at, if what was before was given up.
     pub start: Option<u64>,
     /// The pack that was read last, line by line.
     open: Option<Pack>,
@@ -79,7 +79,8 @@ fn walk(storage: &dyn Storage, log: &mut LogCheck, findings: &mut Vec<Finding>) 
     let start = log.files.start;
     if let Some(start) = start {
         state = None;
-        let problem = format!("a repair has given up the versions before {start}");
+        let problem =
+            format!("the versions before {start} are gone: a repair gave them up, or this was a pack of one version");
         let advice = "nothing is to be done: this is where the log starts";
         findings.push(finding(Severity::Note, layout::start(start), problem, advice.to_owned()));
     }

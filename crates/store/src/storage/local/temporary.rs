@@ -9,11 +9,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::layout::TEMP_PREFIX;
 
 /// A temporary file, removed when dropped.
-pub(super) struct Temporary(pub(super) PathBuf);
+pub(crate) struct Temporary(pub(crate) PathBuf);
 
 impl Temporary {
+    /// The name of one in the same folder as `path`; there is no file yet.
+    pub(crate) fn beside(path: &Path) -> Self {
+        Self(path.with_file_name(temporary_name()))
+    }
+
     /// It has its name now: nothing is left to remove.
-    pub(super) fn done(self) {
+    pub(crate) fn done(self) {
         std::mem::forget(self);
     }
 }
@@ -25,7 +30,7 @@ impl Drop for Temporary {
 }
 
 /// A name that no other call, process or machine uses.
-pub(super) fn temporary_name() -> String {
+pub(crate) fn temporary_name() -> String {
     static RANDOM: OnceLock<String> = OnceLock::new();
     static NEXT: AtomicU64 = AtomicU64::new(0);
     // The process's number is there for forked children, which inherit both statics.
@@ -34,7 +39,7 @@ pub(super) fn temporary_name() -> String {
 }
 
 /// Gives a finished file its name, unless that is taken: in one step, so that others see all of it or nothing.
-pub(super) fn publish(temporary: Temporary, path: &Path) -> io::Result<()> {
+pub(crate) fn publish(temporary: Temporary, path: &Path) -> io::Result<()> {
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -85,4 +90,38 @@ fn is_linked(path: &Path) -> bool {
 #[cfg(not(unix))]
 fn is_linked(_path: &Path) -> bool {
     false
+}
+
+/// Gives a folder another name, unless that is taken.
+pub(crate) fn rename_folder(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+            done => return Ok(done?),
+        }
+    }
+    if to.symlink_metadata().is_ok() {
+        return Err(Io::AlreadyExists.into());
+    }
+    fs::rename(from, to)
+}
+
+/// Two folders take each other's name: in one step where the system can.
+pub(crate) fn exchange(one: &Path, other: &Path) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        match renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+            done => return Ok(done?),
+        }
+    }
+    let aside = other.with_file_name(temporary_name());
+    fs::rename(other, &aside)?;
+    fs::rename(one, other)?;
+    fs::rename(&aside, one)
 }
