@@ -6,6 +6,7 @@
 mod input;
 mod kind;
 mod output;
+mod parquet;
 mod progress;
 mod work;
 

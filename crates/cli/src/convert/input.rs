@@ -3,7 +3,10 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
+use datafusion::common::TableReference;
 use hyperslab::formats::{Entry, Format, split_entry};
 use hyperslab::{OpenOptions, Selection, Session, SessionOptions, Store};
 
@@ -12,6 +15,9 @@ use super::{ConvertArgs, said};
 
 /// Bytes at the start of a CSV file by which the number of its lines is estimated.
 const SAMPLE: usize = 64 << 10;
+
+/// The table of `--select` that is the only input.
+const INPUT: &str = "input";
 
 /// What is read, with the session that reads it.
 pub(super) struct Inputs {
@@ -34,6 +40,8 @@ pub(super) struct Query {
     /// Bytes that are read, and rows, where they are known.
     pub(super) bytes: Option<u64>,
     pub(super) rows: Option<u64>,
+    /// How many rows were read, where the plan does not say it.
+    pub(super) read: Option<Arc<AtomicU64>>,
 }
 
 /// An array or table before it is a query.
@@ -45,7 +53,7 @@ struct Source {
 
 impl Source {
     fn new(name: String, label: String, from: String, table: bool) -> Self {
-        let query = Query { name, label, sql: String::new(), table, schema: None, bytes: None, rows: None };
+        let query = Query { name, label, sql: String::new(), table, schema: None, bytes: None, rows: None, read: None };
         Self { query, from }
     }
 }
@@ -54,7 +62,7 @@ impl Source {
 pub(super) async fn open(args: &ConvertArgs) -> Result<Inputs, String> {
     let kind = args.from.as_deref().map(Kind::named).transpose()?;
     let session = session(args, kind)?;
-    let mut sources = Vec::new();
+    let mut sources: Vec<Source> = Vec::new();
     for text in &args.inputs {
         let (path, entry) = split_entry(text);
         if Store::exists(&path) || matches!(kind, Some(Kind::Store)) {
@@ -142,7 +150,7 @@ async fn of_path(
         // A folder of files of the format that --from names, unless the format is a folder itself.
         Some(Kind::Store) => Err(format!("{shown} is no store")),
         Some(kind) if by_extension.is_some() || !is_folder_of_files(path) => {
-            of_file(args, kind, session, path, entry, "", sources).await
+            of_file(args, kind, session, path, entry, sources).await
         }
         _ if path.is_dir() => {
             if let Some(entry) = entry {
@@ -151,7 +159,7 @@ async fn of_path(
             let before = sources.len();
             for file in files_of(path)? {
                 if let Some(found) = Kind::of_path(&file).filter(|k| !matches!(k, Kind::Store)) {
-                    of_file(args, kind.unwrap_or(found), session, &file, None, "", sources).await?;
+                    of_file(args, kind.unwrap_or(found), session, &file, None, sources).await?;
                 }
             }
             match sources.len() {
@@ -194,12 +202,11 @@ async fn of_file(
     session: &Session,
     path: &Path,
     entry: Option<&str>,
-    prefix: &str,
     sources: &mut Vec<Source>,
 ) -> Result<(), String> {
     let shown = path.display();
     let name = if is_glob(path) { stem(path).replace(['*', '?', '[', ']'], "").trim().to_owned() } else { stem(path) };
-    let name = format!("{prefix}{}", if name.is_empty() { "all" } else { &name });
+    let name = if name.is_empty() { "all".to_owned() } else { name };
     match kind {
         Kind::Arrays(format) if format.is_container() => {
             for found in entries(format, path, entry)? {
@@ -225,6 +232,17 @@ async fn of_file(
                 "{shown} is a table, which has no arrays by name; leave ::{} out",
                 entry.unwrap_or("")
             ));
+        }
+        // A query reads only what it needs of a file, which DataFusion sees to.
+        Kind::Table("parquet") if args.select.is_none() && !is_glob(path) => {
+            let failed = |e| format!("{shown}: {}", said(e));
+            let (table, rows, read) = super::parquet::table(path).map_err(failed)?;
+            let label = format!("file {}", sources.len());
+            session.context().register_table(TableReference::bare(label.as_str()), Arc::new(table)).map_err(failed)?;
+            let mut source = Source::new(name, shown.to_string(), quoted(&label), true);
+            (source.query.bytes, source.query.rows) = (Some(bytes_on_disk(path)), Some(rows));
+            source.query.read = Some(read);
+            sources.push(source);
         }
         Kind::Table(table) => {
             let from = from(session, path, None, kind, !args.no_header).await?;
@@ -298,12 +316,17 @@ fn estimated_lines(path: &Path) -> Option<u64> {
 async fn selected(args: &ConvertArgs, session: &Session, select: &str, sources: &[Source]) -> Result<Query, String> {
     let mut views: Vec<(&str, &str)> = Vec::new();
     for source in sources.iter().filter(|s| s.query.schema.is_none()) {
-        views.push((&source.query.name, &source.from));
+        let name = source.query.name.as_str();
+        // A name that two files have is none; the files have theirs.
+        if sources.iter().filter(|s| s.query.name == name).count() == 1 {
+            views.push((name, &source.from));
+        }
     }
-    if let [only] = sources {
-        views.push(("input", &only.from));
+    if let [only] = sources
+        && only.query.name != INPUT
+    {
+        views.push((INPUT, &only.from));
     }
-    views.dedup_by_key(|v| v.0);
     for (name, from) in views {
         let view = format!("CREATE VIEW {} AS SELECT * FROM {from}", quoted(name));
         session.sql(&view).await.map_err(said)?;
@@ -314,7 +337,16 @@ async fn selected(args: &ConvertArgs, session: &Session, select: &str, sources: 
     };
     let table = sources.iter().all(|s| s.query.table);
     let sql = select.trim().trim_end_matches(';').to_owned();
-    Ok(Query { name, label: "the query of --select".to_owned(), sql, table, schema: None, bytes: None, rows: None })
+    Ok(Query {
+        name,
+        label: "the query of --select".to_owned(),
+        sql,
+        table,
+        schema: None,
+        bytes: None,
+        rows: None,
+        read: None,
+    })
 }
 
 /// A source with `--slice` and `--value`.

@@ -1,6 +1,6 @@
 //! What is written: which arrays go where.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use hyperslab::Store;
@@ -140,12 +140,13 @@ fn file_name(name: &str, kind: Kind) -> Result<PathBuf, String> {
 
 /// Refuses two arrays of one name.
 fn check_names(units: &[Unit]) -> Result<(), String> {
-    let mut seen = HashSet::new();
+    let mut seen = HashMap::new();
     for (unit, item) in units.iter().flat_map(|u| u.items.iter().map(move |i| (u, i))) {
-        if !seen.insert((&unit.path, &item.name)) {
+        if let Some(other) = seen.insert((&unit.path, &item.name), item) {
             return Err(format!(
-                "two of the inputs are named {:?}; convert them one after another, or rename a file",
-                item.name
+                "two of the inputs are named {:?}: {} and {}; convert them one after another, to OUT::NAME, or rename a \
+                 file",
+                item.name, other.query.label, item.query.label
             ));
         }
     }

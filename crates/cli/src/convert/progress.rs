@@ -1,12 +1,14 @@
 //! How far a conversion is: a bar on a terminal, lines elsewhere, nothing with `--quiet`.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 
+use super::input::Query;
 use crate::run::note;
 
 /// Cells of the bar.
@@ -31,6 +33,8 @@ struct State {
     total: Option<u64>,
     done: u64,
     running: Vec<Running>,
+    /// What is being read back.
+    compared: Vec<String>,
     drawn: bool,
     last_line: Option<Instant>,
 }
@@ -44,10 +48,15 @@ struct Running {
     scans: Vec<Arc<dyn ExecutionPlan>>,
     rows: Option<u64>,
     bytes: Option<u64>,
+    /// Rows that were read, where the scans do not say it.
+    read: Option<Arc<AtomicU64>>,
 }
 
 impl Running {
     fn read(&self) -> u64 {
+        if let Some(read) = &self.read {
+            return read.load(Ordering::Relaxed);
+        }
         let rows = self.scans.iter().filter_map(|scan| scan.metrics()?.output_rows());
         rows.map(|n| n as u64).sum()
     }
@@ -80,8 +89,8 @@ impl Progress {
         state.total = bytes.iter().copied().sum::<Option<u64>>().filter(|&n| n > 0);
     }
 
-    /// An array starts: its rows and bytes, where known, and the plan that reads it.
-    pub(super) fn start(&self, id: usize, name: &str, plan: &Arc<dyn ExecutionPlan>, of: (Option<u64>, Option<u64>)) {
+    /// An array starts: its query, and the plan that reads it.
+    pub(super) fn start(&self, id: usize, name: &str, plan: &Arc<dyn ExecutionPlan>, query: &Query) {
         let mut scans = Vec::new();
         leaves(plan, &mut scans);
         let counted = || {
@@ -91,8 +100,9 @@ impl Progress {
             };
             scans.iter().map(rows).sum::<Option<u64>>()
         };
-        let rows = of.0.or_else(counted);
-        self.state().running.push(Running { id, name: name.to_owned(), scans, rows, bytes: of.1 });
+        let rows = query.rows.or_else(counted);
+        let (bytes, read) = (query.bytes, query.read.clone());
+        self.state().running.push(Running { id, name: name.to_owned(), scans, rows, bytes, read });
     }
 
     /// An array is done; the line says so where there is no terminal.
@@ -109,10 +119,17 @@ impl Progress {
         }
     }
 
-    /// A line that belongs above the bar.
-    pub(super) fn say(&self, line: &str) {
+    /// Something is read back.
+    pub(super) fn compare(&self, what: &str) {
+        self.state().compared.push(what.to_owned());
+    }
+
+    /// It is the same, which the line says.
+    pub(super) fn compared(&self, what: &str, line: &str) {
+        let mut state = self.state();
+        state.compared.retain(|other| other != what);
         if !self.quiet {
-            clear(&mut self.state());
+            clear(&mut state);
             note(line);
         }
     }
@@ -120,10 +137,14 @@ impl Progress {
     /// Called several times a second.
     pub(super) fn tick(&self) {
         let mut state = self.state();
-        if self.quiet || state.running.is_empty() {
+        let line = match (state.running.as_slice(), state.compared.as_slice()) {
+            ([], []) => return,
+            ([], [what, ..]) => format!("comparing {what}  {}", time(self.elapsed().as_secs_f64())),
+            _ => self.line(&state),
+        };
+        if self.quiet {
             return;
         }
-        let line = self.line(&state);
         if self.terminal {
             let _ = write!(io::stderr(), "\r\x1b[K{line}");
             let _ = io::stderr().flush();

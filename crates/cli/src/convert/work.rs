@@ -88,7 +88,7 @@ impl Work {
 
     fn start(&self, item: &Item, plan: &Arc<dyn ExecutionPlan>) -> usize {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.progress.start(id, &item.name, plan, (item.query.rows, item.query.bytes));
+        self.progress.start(id, &item.name, plan, &item.query);
         id
     }
 
@@ -185,6 +185,7 @@ impl Work {
     /// Reads a unit back and compares it with what it was written from.
     async fn verify(&self, unit: &Unit, written: &[Written]) -> Result<(), String> {
         let path = unit.path.display();
+        self.progress.compare(&path.to_string());
         let store = match unit.kind {
             Kind::Store => {
                 let options = hyperslab::OpenOptions { read_only: true, create: false, ..Default::default() };
@@ -220,7 +221,8 @@ impl Work {
         }
         let arrays = written.len();
         let s = if arrays == 1 { "" } else { "s" };
-        self.progress.say(&format!("{path}: {arrays} array{s} read back and compared: the same"));
+        let line = format!("{path}: {arrays} array{s} read back and compared: the same");
+        self.progress.compared(&path.to_string(), &line);
         Ok(())
     }
 }

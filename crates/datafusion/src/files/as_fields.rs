@@ -103,7 +103,12 @@ pub async fn as_fields(frame: DataFrame, casts: &[FieldCast], fixed: bool) -> Re
         let cell = match (wanted.and_then(|c| c.cell.clone()), is_list(column)) {
             (Some(cell), _) => cell,
             (None, true) => cell_of(column, first.as_ref().map(|batch| batch.column(i)))?,
-            (None, false) => arrow::from_field(&named(column)).map_err(to_datafusion)?.cell().to_vec(),
+            (None, false) => match (arrow::from_field(&named(column)), column.data_type()) {
+                (Ok(field), _) => field.cell().to_vec(),
+                (Err(e), DataType::FixedSizeList(..)) => return Err(to_datafusion(e)),
+                // A date or a decimal has no dtype of its own, but what it is cast to has.
+                (Err(_), _) => vec![],
+            },
         };
         let dtype = wanted.map_or_else(|| element_of(column), |c| Ok(c.dtype))?;
         let field = FieldSpec::new(named(column).name(), dtype, cell).map_err(to_datafusion)?;
