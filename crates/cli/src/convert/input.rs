@@ -237,7 +237,7 @@ async fn of_file(
         Kind::Table("parquet") if args.select.is_none() && !is_glob(path) => {
             let failed = |e| format!("{shown}: {}", said(e));
             let (table, rows, read) = super::parquet::table(path).map_err(failed)?;
-            let label = format!("file {}", sources.len());
+            let label = format!("parquet {}", sources.len());
             session.context().register_table(TableReference::bare(label.as_str()), Arc::new(table)).map_err(failed)?;
             let mut source = Source::new(name, shown.to_string(), quoted(&label), true);
             (source.query.bytes, source.query.rows) = (Some(bytes_on_disk(path)), Some(rows));
@@ -327,6 +327,12 @@ async fn selected(args: &ConvertArgs, session: &Session, select: &str, sources: 
     {
         views.push((INPUT, &only.from));
     }
+    let mut label = "the query of --select".to_owned();
+    if !sources.is_empty() {
+        let stored = sources.iter().filter(|s| s.query.schema.is_some()).map(|s| s.query.name.as_str());
+        let names: Vec<_> = views.iter().map(|v| v.0).chain(stored).take(20).collect();
+        label = format!("{label} over {}", names.join(", "));
+    }
     for (name, from) in views {
         let view = format!("CREATE VIEW {} AS SELECT * FROM {from}", quoted(name));
         session.sql(&view).await.map_err(said)?;
@@ -337,16 +343,7 @@ async fn selected(args: &ConvertArgs, session: &Session, select: &str, sources: 
     };
     let table = sources.iter().all(|s| s.query.table);
     let sql = select.trim().trim_end_matches(';').to_owned();
-    Ok(Query {
-        name,
-        label: "the query of --select".to_owned(),
-        sql,
-        table,
-        schema: None,
-        bytes: None,
-        rows: None,
-        read: None,
-    })
+    Ok(Query { name, label, sql, table, schema: None, bytes: None, rows: None, read: None })
 }
 
 /// A source with `--slice` and `--value`.

@@ -17,7 +17,7 @@ pub struct RowsTable {
 }
 
 impl RowsTable {
-    /// A table of the rows of a query, such as [`as_fields`](super::as_fields) gives.
+    /// A table of the rows of a query, such as [`as_fields`](fn@super::as_fields) gives.
     pub fn new(frame: DataFrame) -> Self {
         Self { plan: frame.into_parts().1 }
     }
