@@ -177,9 +177,9 @@ async fn of_path(
     }
 }
 
-/// Whether a path is a folder, and not one that is an array by itself.
+/// Whether a path is a folder, and not one of a format of folders.
 fn is_folder_of_files(path: &Path) -> bool {
-    path.is_dir() && !["zarr.json", ".zgroup", ".zarray"].iter().any(|name| path.join(name).exists())
+    path.is_dir() && Format::of_folder(path).is_none()
 }
 
 /// The files of a folder, in the order of their names; hidden ones are not seen.

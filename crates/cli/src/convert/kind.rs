@@ -51,9 +51,9 @@ impl Kind {
         array.or_else(table).or((extension == STORE.1).then_some(Self::Store))
     }
 
-    /// The kind that a path's extension names.
+    /// The kind that a path's extension names, or that a folder is by the files in it.
     pub(super) fn of_path(path: &Path) -> Option<Self> {
-        Self::of_extension(&extension(path))
+        Self::of_extension(&extension(path)).or_else(|| Format::of_folder(path).map(Self::Arrays))
     }
 
     /// All extensions, for messages.
@@ -103,7 +103,8 @@ pub(super) async fn from(
     let text = path.to_string_lossy();
     match kind {
         Kind::Arrays(format) => {
-            let by_itself = matches!(Kind::of_path(path), Some(Kind::Arrays(f)) if f.name() == format.name());
+            let by_itself =
+                matches!(Kind::of_extension(&extension(path)), Some(Kind::Arrays(f)) if f.name() == format.name());
             let entry = entry.map(literal);
             Ok(match (by_itself, entry) {
                 (true, None) => literal(&text),
