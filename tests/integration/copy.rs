@@ -150,7 +150,9 @@ fn a_full_disk_leaves_nothing_and_what_was_there() {
         "'grow.npy' APPEND",
     ] {
         let error = fails(full(&format!("COPY ({rows}) TO {target}")));
-        assert!(error.contains("File too large"), "{target}: {error}");
+        // DataFusion's writer of CSV does not say what the system said.
+        let says = if target.contains("csv") { "new.csv: the system could not write to it" } else { "File too large" };
+        assert!(error.contains(says), "{target}: {error}");
         assert_eq!(names(at), ["old.npy", "old.parquet"], "{target}");
     }
     let error = fails(full("COPY (SELECT value AS v FROM generate_series(1, 200000)) TO 'old.npy' APPEND"));

@@ -27,6 +27,7 @@ pub(super) enum FieldsSink {
 /// The first field goes straight to the file; each other one waits in a `.npy` beside it until its turn comes.
 #[derive(Debug)]
 pub(super) struct Arrays {
+    path: PathBuf,
     container: Box<dyn ContainerSink>,
     fields: Vec<FieldSpec>,
     /// Holds the files of the waiting fields, and removes them in the end.
@@ -48,14 +49,22 @@ impl FieldsSink {
             return Ok(Self::Together(container));
         }
         container.begin(first.name(), std::slice::from_ref(first))?;
-        let mut arrays = Arrays { container, fields: fields.to_vec(), folder: None, waiting: vec![] };
+        if let Some(text) = others.iter().find(|f| f.dtype().is_variable()) {
+            let (field, dtype, name) = (text.name(), text.dtype(), format.name());
+            return Err(Error::unsupported(format!(
+                "field {field:?}: {name} has no {dtype}; cast it to numbers, leave it out, or write HDF5, Zarr or Parquet"
+            ))
+            .with("file", path.display()));
+        }
+        let mut arrays =
+            Arrays { path: path.to_owned(), container, fields: fields.to_vec(), folder: None, waiting: vec![] };
         if !others.is_empty() {
             let beside = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let folder = tempfile::Builder::new().prefix(".hyperslab-").suffix(".tmp").tempdir_in(beside);
             let folder = folder.map_err(|e| Error::io("creating a folder in", beside.display(), e))?;
             for (i, field) in others.iter().enumerate() {
-                let sink = NpySink::create(waiting_path(folder.path(), i), field)
-                    .map_err(|e| e.with("field", field.name()))?;
+                let sink =
+                    NpySink::create(waiting_path(folder.path(), i), field).map_err(|e| in_file(&e, &arrays.path))?;
                 arrays.waiting.push(Box::new(sink.unsynced()));
             }
             arrays.folder = Some(folder);
@@ -80,6 +89,18 @@ impl FieldsSink {
     }
 }
 
+/// An error of a temporary file, as one of the file that it is for.
+pub(super) fn in_file(error: &Error, path: &Path) -> Error {
+    let mut renamed = Error::new(error.kind(), error.message());
+    for (key, value) in error.context().iter().filter(|(key, _)| *key != "file") {
+        renamed = renamed.with(key, value);
+    }
+    if let Some(source) = std::error::Error::source(error) {
+        renamed = renamed.because(source.to_string());
+    }
+    renamed.with("file", path.display())
+}
+
 fn waiting_path(folder: &Path, i: usize) -> PathBuf {
     folder.join(format!("{i}.npy"))
 }
@@ -89,7 +110,7 @@ impl Arrays {
         let column = |i: usize| batch.project(&[i]).map_err(|e| Error::invalid("the rows lack a column").because(e));
         self.container.write(&column(0)?)?;
         for (i, sink) in self.waiting.iter_mut().enumerate() {
-            sink.write(&column(i + 1)?)?;
+            sink.write(&column(i + 1)?).map_err(|e| in_file(&e, &self.path))?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use datafusion::arrow::array::RecordBatch;
 use hyperslab_core::{Error, Result};
 use tempfile::TempDir;
 
-use super::fields::FieldsSink;
+use super::fields::{FieldsSink, in_file};
 use super::output::Target;
 
 /// What stands for the number in a file's name.
@@ -52,6 +52,11 @@ impl Numbered {
     }
 
     pub(super) fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let path = self.target.path.clone();
+        self.write_rows(batch).map_err(|e| in_file(&e, &path))
+    }
+
+    fn write_rows(&mut self, batch: &RecordBatch) -> Result<()> {
         let mut from = 0;
         while from < batch.num_rows() {
             if self.rows == self.rows_per_file {
@@ -68,8 +73,8 @@ impl Numbered {
 
     /// Completes the last file and gives all of them their names. No rows make one file without rows.
     pub(super) fn finish(mut self) -> Result<()> {
-        self.current()?;
-        self.complete()?;
+        let path = self.target.path.clone();
+        self.current().map(drop).and_then(|()| self.complete()).map_err(|e| in_file(&e, &path))?;
         let digits = DIGITS.max((self.files - 1).to_string().len());
         let there = self.names.existing()?;
         if !self.overwrite

@@ -152,7 +152,8 @@ impl FileFormat for ArrayFormat {
             let named = schema.field(i).clone();
             // A position that is asked for is data, and no array has a field of its name.
             let named = if named.name() == crate::table::ROW { named.with_name(hyperslab_core::VALUE) } else { named };
-            arrow::from_field(&named).map_err(to_datafusion)
+            // None of the formats holds a NULL; an error names the row of the input.
+            arrow::from_field(&named).map(|f| f.with_nullable(false)).map_err(to_datafusion)
         });
         let target = Target {
             path,

@@ -79,7 +79,11 @@ pub(super) async fn plan(frame: &Frame, copy: CopyToStatement) -> Result<Logical
             );
         }
         true => None,
-        false => place(&target, &format, single, CopyOptions::take(&mut copy.options)?)?,
+        false => {
+            let options = CopyOptions::take(&mut copy.options)?;
+            check_options(frame, &target, &format, &copy.options)?;
+            place(&target, &format, single, options)?
+        }
     };
     let url = place.as_ref().map_or(copy.output_url, |p| p.temporary.display().to_string());
     let copy = CopyTo::new(Arc::new(input), url, partitioned_by, copy.file_type, copy.options);
@@ -88,6 +92,21 @@ pub(super) async fn plan(frame: &Frame, copy: CopyToStatement) -> Result<Logical
         Some(place) => WholeFile::plan(place, copy),
         None => copy,
     })
+}
+
+/// Refuses options that a format of DataFusion's does not take, naming them.
+fn check_options(frame: &Frame, target: &str, format: &str, options: &HashMap<String, String>) -> Result<()> {
+    let Some(factory) = frame.state.get_file_format_factory(format) else { return Ok(()) };
+    for (key, value) in options {
+        let Some(name) = key.strip_prefix("format.") else { continue };
+        if format == "arrow" {
+            return plan_err!("COPY TO {target}: {name:?} is no option of arrow; it has none");
+        }
+        if let Err(e) = factory.create(&frame.state, &HashMap::from([(key.clone(), value.clone())])) {
+            return plan_err!("COPY TO {target}: option {name} {value:?}: {}", e.find_root().message());
+        }
+    }
+    Ok(())
 }
 
 /// Where a format of DataFusion's is written to while it is not whole; none for a folder and for another machine.

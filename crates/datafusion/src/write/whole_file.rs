@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DFSchemaRef, Result, internal_err, plan_err};
+use datafusion::common::{DFSchemaRef, DataFusionError, Result, internal_err, plan_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
@@ -74,6 +74,19 @@ impl Place {
             ErrorKind::AlreadyExists => self.exists(),
             _ => failed(e.error),
         })
+    }
+
+    /// A query's error as it is; one of writing names the file, and not what is known of DataFusion's insides.
+    fn failed(&self, error: DataFusionError) -> DataFusionError {
+        let why = match error.find_root() {
+            // Other errors of the kind are of files that the query reads.
+            DataFusionError::ObjectStore(e) if e.to_string().contains("Unable to copy data to file") => e.to_string(),
+            DataFusionError::Internal(text) if text.contains("finalizing writes") => {
+                "the system could not write to it; the disk may be full".to_owned()
+            }
+            _ => return error,
+        };
+        to_datafusion(Error::new(hyperslab_core::ErrorKind::Io, format!("writing {}: {why}", self.target.display())))
     }
 
     /// Refuses to start on what may not be replaced.
@@ -207,15 +220,15 @@ impl ExecutionPlan for WholeFileExec {
         let (place, input) = (self.place.clone(), self.input.execute(0, context)?);
         let work = async move {
             let guard = guard;
-            let counts: Vec<_> = input.try_collect().await?;
+            let counts: Vec<_> = input.try_collect().await.map_err(|e| place.failed(e))?;
             let publish = move || {
                 let done = place.publish();
                 drop(guard);
                 done
             };
             let done = tokio::task::spawn_blocking(publish).await;
-            done.map_err(|e| datafusion::common::DataFusionError::External(Box::new(e)))?.map_err(to_datafusion)?;
-            Ok::<_, datafusion::common::DataFusionError>(futures::stream::iter(counts.into_iter().map(Ok)))
+            done.map_err(|e| DataFusionError::External(Box::new(e)))?.map_err(to_datafusion)?;
+            Ok::<_, DataFusionError>(futures::stream::iter(counts.into_iter().map(Ok)))
         };
         let batches = futures::stream::once(work).try_flatten().boxed();
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), batches)))
