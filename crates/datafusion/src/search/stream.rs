@@ -187,27 +187,21 @@ impl Run {
         Ok(true)
     }
 
-    /// Ranks the input's partitions, each in its task. Dropping the future ends them.
+    /// Ranks the input's partitions, each in its task where there are several. Dropping the future ends them.
     async fn rank(&mut self, ranking: &Arc<Ranking>) -> Result<Found> {
         if let Some(counts) = &self.index_counts
             && let Some(best) = indexed::search(&self.parts, ranking, &self.context, counts, &self.ranking_time).await?
         {
             return Ok(Found::ByRow(best));
         }
+        let partitions = self.parts.input.properties().output_partitioning().partition_count();
+        if partitions == 1 {
+            // Another thread would have to wake up first.
+            return self.task(0, ranking)?.run().await;
+        }
         let mut tasks = JoinSet::new();
-        for partition in 0..self.parts.input.properties().output_partitioning().partition_count() {
-            let input = self.parts.input.execute(partition, Arc::clone(&self.context))?;
-            let task = Task {
-                input,
-                ranking: Arc::clone(ranking),
-                vectors: TaskVectors::new(&self.parts, &self.mapped, &self.copied)?,
-                row: self.parts.row,
-                by_row: is_found_by_row(&self.parts),
-                ranked: self.ranked.clone(),
-                ranking_time: self.ranking_time.clone(),
-                reservation: MemoryConsumer::new(format!("Search[{partition}]")).register(self.context.memory_pool()),
-            };
-            tasks.spawn(task.run());
+        for partition in 0..partitions {
+            tasks.spawn(self.task(partition, ranking)?.run());
         }
         let mut all: Option<Found> = None;
         while let Some(found) = tasks.join_next().await {
@@ -221,6 +215,20 @@ impl Run {
             Some(all) => Ok(all),
             None => Ok(Found::none(ranking, is_found_by_row(&self.parts))),
         }
+    }
+
+    /// One partition's part.
+    fn task(&self, partition: usize, ranking: &Arc<Ranking>) -> Result<Task> {
+        Ok(Task {
+            input: self.parts.input.execute(partition, Arc::clone(&self.context))?,
+            ranking: Arc::clone(ranking),
+            vectors: TaskVectors::new(&self.parts, &self.mapped, &self.copied)?,
+            row: self.parts.row,
+            by_row: is_found_by_row(&self.parts),
+            ranked: self.ranked.clone(),
+            ranking_time: self.ranking_time.clone(),
+            reservation: MemoryConsumer::new(format!("Search[{partition}]")).register(self.context.memory_pool()),
+        })
     }
 
     /// The next batch of what was found.
