@@ -27,6 +27,7 @@ pub(crate) mod edit;
 mod exec;
 pub(crate) mod flatten;
 pub(crate) mod in_order;
+mod text_ranges;
 pub(crate) mod to_fields;
 pub(crate) mod whole_file;
 

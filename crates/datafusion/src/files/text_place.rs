@@ -6,7 +6,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use datafusion::arrow::csv::ReaderBuilder;
 use datafusion::arrow::csv::reader::Format as CsvFormat;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result, exec_datafusion_err, internal_err};
@@ -59,7 +61,7 @@ struct Files {
     paths: Vec<PathBuf>,
     /// Of CSV.
     syntax: Option<Syntax>,
-    columns: usize,
+    schema: SchemaRef,
 }
 
 impl Syntax {
@@ -92,13 +94,12 @@ impl Files {
         let mut paths: Vec<_> = files.map(|file| Path::new("/").join(file.object_meta.location.as_ref())).collect();
         paths.sort_unstable();
         paths.dedup();
-        let columns = config.file_schema().fields().len();
-        Some(Self { paths, syntax, columns })
+        Some(Self { paths, syntax, schema: Arc::clone(config.file_schema()) })
     }
 
     fn explained(&self, error: DataFusionError) -> DataFusionError {
         match is_of_text(&error) {
-            true => explained(error, &self.paths, self.syntax.as_ref(), Some(self.columns)),
+            true => explained(error, &self.paths, self.syntax.as_ref(), Some(&self.schema)),
             false => error,
         }
     }
@@ -117,17 +118,24 @@ fn is_of_text(error: &DataFusionError) -> bool {
     }
 }
 
-/// The error with the file and line of the first row that has not as many values as the others.
+/// The error with the file and line of the first row that has not as many values as the others, or of the first value
+/// that is none of its column's type.
 fn explained(
     error: DataFusionError,
     paths: &[PathBuf],
     syntax: Option<&Syntax>,
-    columns: Option<usize>,
+    schema: Option<&SchemaRef>,
 ) -> DataFusionError {
+    let columns = schema.map(|schema| schema.fields().len());
     if let Some(found) = syntax.and_then(|syntax| paths.iter().find_map(|path| uneven_row(path, syntax, columns))) {
         return exec_datafusion_err!("{found}");
     }
     let root = error.find_root().to_string();
+    if let (Some(syntax), Some(schema), Some(column)) = (syntax, schema, column_of(&root))
+        && let Some(found) = paths.iter().find_map(|path| bad_value(path, syntax, schema, column))
+    {
+        return exec_datafusion_err!("{found}");
+    }
     match paths {
         [] => error,
         [path] => exec_datafusion_err!("{}: {root}", path.display()),
@@ -151,6 +159,33 @@ fn uneven_row(path: &Path, syntax: &Syntax, columns: Option<usize>) -> Option<St
         Err(_) => return None,
     };
     Some(format!("{}: {problem}", path.display()))
+}
+
+/// The column that a message of Arrow's about a value names.
+fn column_of(text: &str) -> Option<usize> {
+    let (_, rest) = text.split_once("Error")?.1.split_once("column ")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Where in a file a column has a value that is none of its type.
+fn bad_value(path: &Path, syntax: &Syntax, schema: &SchemaRef, column: usize) -> Option<String> {
+    let reader = syntax.compression.convert_read(File::open(path).ok()?).ok()?;
+    let one = ReaderBuilder::new(Arc::clone(schema)).with_format(syntax.format.clone()).with_projection(vec![column]);
+    let error = one.build(reader).ok()?.find_map(Result::err)?.to_string();
+    let (line, what) = line_and_problem(&error)?;
+    Some(format!("{}: line {line}, column {:?}: {what}", path.display(), schema.fields().get(column)?.name()))
+}
+
+/// The line, counted from 1, and the rest of a message of Arrow's about a value: `Error while parsing value '2.3' as type
+/// 'UInt64' for column 0 at line 2. …`, or `Error parsing column 0 at line 2: …`, whose lines are counted from 0.
+fn line_and_problem(text: &str) -> Option<(u64, &str)> {
+    let (before, after) = text.split_once(" at line ")?;
+    let (line, rest) = after.split_at(after.find(|c: char| !c.is_ascii_digit()).unwrap_or(after.len()));
+    let what = match before.split_once("Error while ") {
+        Some((_, what)) => what.split(" for column ").next()?,
+        None => rest.strip_prefix(": ")?,
+    };
+    Some((line.parse::<u64>().ok()? + 1, what))
 }
 
 /// `line 7 has 6 values, where the lines before have 4`, of Arrow's message.
@@ -242,5 +277,13 @@ mod tests {
             "Encountered unequal lengths between records on CSV file. Expected 4 records, found 6 records at line 7";
         assert_eq!(uneven(text).as_deref(), Some("line 7 has 6 values, where the lines before have 4"));
         assert_eq!(uneven("Error parsing line 3"), None);
+        let text =
+            "Parser error: Error while parsing value '2.3' as type 'UInt64' for column 12 at line 2. Row data: '[2.3]'";
+        assert_eq!(
+            (column_of(text), line_and_problem(text)),
+            (Some(12), Some((3, "parsing value '2.3' as type 'UInt64'")))
+        );
+        let text = "Parser error: Error parsing column 0 at line 2: no timestamp";
+        assert_eq!((column_of(text), line_and_problem(text)), (Some(0), Some((3, "no timestamp"))));
     }
 }

@@ -47,7 +47,9 @@ async fn rows_keep_their_order_through_four_partitions() {
     assert_eq!(count(&session, "SELECT count(*) FROM many WHERE row <> n").await, 0);
     run(&session, &format!("COPY many TO '{}'", path("n.csv"))).await.unwrap();
     run(&session, &format!("COPY many TO '{}'", path("n.parquet"))).await.unwrap();
+    run(&session, &format!("COPY many TO '{}'", path("n.json"))).await.unwrap();
     let csv = format!("SELECT n FROM '{}'", path("n.csv"));
+    let json = format!("SELECT n FROM '{}'", path("n.json"));
     let parquet = format!("SELECT n FROM '{}'", path("n.parquet"));
     for (i, (source, expected)) in [
         ("SELECT n FROM many", "row"),
@@ -58,6 +60,9 @@ async fn rows_keep_their_order_through_four_partitions() {
         ("SELECT n FROM many UNION ALL SELECT 200000 + n FROM many", "row"),
         ("SELECT a.n FROM many a JOIN many b ON a.row = b.row ORDER BY b.n", "row"),
         (csv.as_str(), "row"),
+        (json.as_str(), "row"),
+        (&format!("{json} WHERE n % 2 = 1"), "row * 2 + 1"),
+        (&format!("{csv} UNION ALL {json}"), "row % 200000"),
         (parquet.as_str(), "row"),
         (&format!("{csv} WHERE n % 2 = 1"), "row * 2 + 1"),
         (&format!("{parquet} WHERE n % 2 = 1"), "row * 2 + 1"),
@@ -73,6 +78,31 @@ async fn rows_keep_their_order_through_four_partitions() {
         let wrong = format!("SELECT count(*) FROM '{file}' f JOIN t{i} t ON f.row = t.row WHERE f.value <> t.n");
         assert_eq!(count(&session, &wrong).await, 0, "COPY {source}");
     }
+}
+
+#[tokio::test]
+async fn text_is_parsed_by_several_threads_and_kept_in_order() {
+    let session = many().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("n.csv"), folder.path().join("n.npy"));
+    run(&session, &format!("COPY many TO '{}'", from.display())).await.unwrap();
+    let bytes = std::fs::metadata(&from).unwrap().len();
+    let sql = format!("EXPLAIN COPY (SELECT n + 1 FROM '{}' WHERE n > 7) TO '{}'", from.display(), to.display());
+    let plan = run(&session, &sql).await.unwrap();
+    let plan = datafusion::arrow::util::pretty::pretty_format_batches(&plan).unwrap().to_string();
+    let ranges = bytes.div_ceil(64 << 10);
+    assert!(plan.contains(&format!("file_groups={{{ranges} groups")), "{plan}");
+}
+
+#[tokio::test]
+async fn a_value_that_cannot_be_parsed_has_its_line_in_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (from, to) = (folder.path().join("n.csv"), folder.path().join("n.npy"));
+    let line = |i: usize| if i == 90_000 { "?\n".to_owned() } else { format!("{i}\n") };
+    std::fs::write(&from, format!("n\n{}", (0..100_000).map(line).collect::<String>())).unwrap();
+    let session = parallel(&Store::memory());
+    let message = fails(&session, &format!("COPY (SELECT * FROM '{}') TO '{}'", from.display(), to.display())).await;
+    assert!(message.contains(&from.display().to_string()) && message.contains("line 90002"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,8 @@
 //! A sink that merely asks for one partition gets its rows shuffled (`CoalescePartitionsExec` takes batches as they
 //! come). So every sink reads through [`InOrderExec`]: where the input declares an order, that order is required,
 //! which makes the planner merge instead of coalesce; where it declares none, partitions are read one after the
-//! other, and [`RowOrder`] removes what would have dealt the rows out among partitions before.
+//! other, and [`RowOrder`] removes what would have dealt the rows out among partitions before; text files are cut into
+//! ranges then, so that several threads parse them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,7 +29,9 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, Distribution, ExecutionPlan, ExecutionPlanProperties, InputDistributionRequirements,
     Partitioning, PlanProperties,
 };
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
+
+use super::text_ranges;
 
 /// The rows of `input` in their order, its first `visible` columns only: the others are sort keys that were kept.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -236,6 +239,13 @@ impl ExecutionPlan for InOrderExec {
         let batches = if waits_for_all(&input)? {
             let streams = (0..partitions).map(|p| Ok(spawn_buffered(input.execute(p, Arc::clone(&context))?, 2)));
             futures::stream::iter(streams.collect::<Result<Vec<_>>>()?).flatten().boxed()
+        } else if text_ranges::is_cut(&input) {
+            let ahead = context.session_config().target_partitions();
+            let streams = futures::stream::iter(0..partitions).map(move |p| {
+                let range = input.execute(p, Arc::clone(&context));
+                async move { range.map(|range| spawn_buffered(range, text_ranges::BATCHES)) }
+            });
+            streams.buffered(ahead).try_flatten().boxed()
         } else {
             // A partition starts when the one before has ended: scans of files hand their work to whoever asks first.
             let streams = futures::stream::iter(0..partitions).map(move |p| {
@@ -312,7 +322,8 @@ fn in_sequence(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         }
         if let Some(c) = node.downcast_ref::<CoalescePartitionsExec>() {
             let visible = c.schema().fields().len();
-            let rows = Arc::new(InOrderExec::with_ordering(Arc::clone(c.input()), visible, None)?);
+            let rows =
+                Arc::new(InOrderExec::with_ordering(with_text_in_ranges(Arc::clone(c.input()))?, visible, None)?);
             return Ok(Transformed::yes(match c.fetch() {
                 Some(n) => Arc::new(GlobalLimitExec::new(rows, 0, Some(n))),
                 None => rows,
@@ -320,5 +331,9 @@ fn in_sequence(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         }
         Ok(Transformed::no(node))
     });
-    plan.map(|t| t.data)
+    with_text_in_ranges(plan?.data)
+}
+
+fn with_text_in_ranges(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    Ok(text_ranges::cut(&plan)?.unwrap_or(plan))
 }
