@@ -54,12 +54,15 @@ examples: bins
 bench:
 	$(CARGO) bench -p hyperslab-benches
 
-# The peers beside us, into docs/benchmarks.md. They are installed into benches/compare/.venv. ARGS=--quick tries all of it
+# The peers beside us, into docs/benchmarks.md. They are installed into benches/compare/.venv. Conversions of 4 GiB files need
+# about 40 GB of disk (BENCH_DIR says where). ARGS=--quick tries all of it
 # on little data and writes nothing.
 bench-compare: benches/compare/.venv/stamp
 	$(CARGO) build --release -p hyperslab-compare
 	$(CARGO) bench --no-run -p hyperslab-benches --bench vectors
-	benches/compare/.venv/bin/python benches/compare/compare.py $$($(CARGO) metadata --format-version 1 --no-deps --offline | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release/hyperslab-compare $(ARGS)
+	$(CARGO) build --profile bench -p hyperslab-cli
+	target=$$($(CARGO) metadata --format-version 1 --no-deps --offline | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release; \
+	  benches/compare/.venv/bin/python benches/compare/compare.py $$target/hyperslab-compare $$target/hyperslab $(ARGS)
 
 benches/compare/.venv/stamp: benches/compare/requirements.txt benches/compare/setup.sh
 	sh benches/compare/setup.sh

@@ -8,9 +8,11 @@
 
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::array::{ArrayRef, FixedSizeListArray, Float32Array, Int32Array, RecordBatch};
+use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::ScalarValue;
 use hyperslab::{ArrayOptions, DType, FieldSpec, Session, SessionOptions, Store, View};
 use hyperslab_benches::{multiply_add, noise, sum};
@@ -44,14 +46,20 @@ fn main() {
     }
 }
 
-/// Random float32 vectors in a store.
+/// Random float32 vectors in a store, with labels below 100.
 fn vectors(path: &Path, rows: usize, dim: usize) -> Store {
     let store = Store::open(path).unwrap();
     let mut tx = store.begin().unwrap();
-    let field = || vec![FieldSpec::new("value", DType::Float32, vec![dim]).unwrap()];
-    tx.create("vectors", field(), ArrayOptions::default()).unwrap();
-    tx.append_ndarray("vectors", &ndarray::Array2::from_shape_vec((rows, dim), noise(rows * dim)).unwrap()).unwrap();
-    tx.create("queries", field(), ArrayOptions::default()).unwrap();
+    let value = FieldSpec::new("value", DType::Float32, vec![dim]).unwrap();
+    let label = FieldSpec::new("label", DType::Int32, vec![]).unwrap();
+    tx.create("vectors", vec![value.clone(), label], ArrayOptions::default()).unwrap();
+    let element = Arc::new(Field::new("item", DataType::Float32, false));
+    let values = Arc::new(Float32Array::from(noise(rows * dim)));
+    let values = FixedSizeListArray::new(element, dim.try_into().unwrap(), values, None);
+    let labels = Int32Array::from_iter_values((0..rows).map(|row| (row * 7919 % 100_003 % 100).try_into().unwrap()));
+    let columns: [(&str, ArrayRef); 2] = [("value", Arc::new(values)), ("label", Arc::new(labels))];
+    tx.append("vectors", &RecordBatch::try_from_iter(columns).unwrap()).unwrap();
+    tx.create("queries", vec![value], ArrayOptions::default()).unwrap();
     let queries: Vec<f32> = noise(rows * dim + BATCH * dim).split_off(rows * dim);
     tx.append_ndarray("queries", &ndarray::Array2::from_shape_vec((BATCH, dim), queries).unwrap()).unwrap();
     tx.commit().unwrap();
@@ -147,8 +155,10 @@ impl Searches<'_> {
     fn filtered(&self, filter: &str) {
         let cases = [
             ("no filter", ""),
-            ("keeps 1 %", ", filter => row % 100 = 3"),
-            ("keeps 50 %", ", filter => (row * 7919) % 1009 < 505"),
+            ("label = 3, keeps 1 %", ", filter => label = 3"),
+            ("row % 100 = 3, keeps 1 %", ", filter => row % 100 = 3"),
+            ("label < 50, keeps 50 %", ", filter => label < 50"),
+            ("(row * 7919) % 1009 < 505, keeps 50 %", ", filter => (row * 7919) % 1009 < 505"),
             ("keeps the first half", ", filter => row < 500000"),
         ];
         let cases = cases.map(|(name, filter)| self.sql(name, &format!("{TOP_K}{filter})"), vec![], 10));

@@ -8,6 +8,7 @@ import argparse
 import os
 import pathlib
 
+import convert_table
 import store_table
 import vector_table
 from machine import HERE, describe
@@ -19,10 +20,13 @@ def arguments():
     cores = len(os.sched_getaffinity(0))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("store", metavar="PROGRAM", help="hyperslab-compare, our side of the store section")
+    parser.add_argument("hyperslab", metavar="COMMAND", help="hyperslab, our side of the conversions")
     parser.add_argument("--quick", action="store_true", help="little data; prints the page and writes nothing")
     parser.add_argument("--rows", metavar="ROWSxCOLS", help="the store's array; 1000000x10 if not given")
     parser.add_argument("--size", action="append", metavar="ROWSxDIM", help="vectors; 1000000x128 and 200000x768")
     parser.add_argument("--data", metavar="WORD", help="only the vectors that have it in their name, such as random")
+    parser.add_argument("--gib", type=float, help="of each file that is converted; 4")
+    parser.add_argument("--only", metavar="SECTION", choices=["store", "vectors", "conversions"], help="only this section; prints it and writes nothing")
     parser.add_argument("--threads", type=int, default=cores, help=f"of each search; {cores}")
     parser.add_argument("--page", type=pathlib.Path, help=f"where to write; {PAGE.name} if neither this nor --quick")
     return parser.parse_args()
@@ -39,27 +43,30 @@ def main():
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     rows = options.rows or ("20000x10" if options.quick else "1000000x10")
     sizes = options.size or (["20000x128", "4000x768"] if options.quick else ["1000000x128", "200000x768"])
-    store = store_table.section(options.store, *shape(rows))
-    vectors = vector_table.section([shape(size) for size in sizes], options.threads, options.data or "")
+    gib = options.gib or (1 / 64 if options.quick else 4)
+    sections = {
+        "store": ("The store", lambda: store_table.section(options.store, *shape(rows))),
+        "vectors": (
+            "Vector search",
+            lambda: vector_table.section([shape(size) for size in sizes], options.threads, options.data or ""),
+        ),
+        "conversions": ("Conversions", lambda: convert_table.section(options.hyperslab, gib)),
+    }
+    chosen = [part for name, part in sections.items() if options.only in (None, name)]
+    parts = [(title, list(section())) for title, section in chosen]
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench-compare`: the store and vector search beside their peers, in one run on one machine.",
-        "Absolute times drift with the machine: the ratios count.",
+        "Written by `make bench-compare`: the store, vector search and conversions beside their peers, in one run on one",
+        "machine. Absolute times drift with the machine: the ratios count.",
         "",
         *describe(load),
         "",
-        "## The store",
-        "",
-        *store,
-        "",
-        "## Vector search",
-        "",
-        *vectors,
-        "",
     ]
+    for title, part in parts:
+        lines += [f"## {title}", "", *part, ""]
     page = "\n".join(lines)
-    target = options.page or (None if options.quick else PAGE)
+    target = options.page or (None if options.quick or options.only else PAGE)
     if target is not None:
         target.write_text(page)
     print(page)

@@ -8,8 +8,12 @@ K = 10
 QUERIES = 64
 METRICS = ("l2", "cosine")
 PACKAGES = pathlib.Path(__file__).resolve().parent.parent.parent / "examples" / "data" / "packages.npy"
+# A field beside the vectors, of rows: as SQL and NumPy spell it.
+LABEL = "row * 7919 % 100003 % 100"
 # The condition in SQL, and the same of NumPy's row numbers.
 FILTERS = {
+    "filter 1 % by label": ("label = 3", lambda row: row * 7919 % 100003 % 100 == 3),
+    "filter 50 % by label": ("label < 50", lambda row: row * 7919 % 100003 % 100 < 50),
     "filter 1 %": ("row % 100 = 3", lambda row: row % 100 == 3),
     "filter 50 %": ("(row * 7919) % 1009 < 505", lambda row: (row * 7919) % 1009 < 505),
 }

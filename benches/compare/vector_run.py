@@ -14,7 +14,7 @@ import numpy as np
 
 import vector_data
 from machine import HERE, peer_libraries
-from vector_data import FILTERS, K, METRICS, QUERIES
+from vector_data import FILTERS, K, LABEL, METRICS, QUERIES
 
 PEERS = ["numpy", "faiss", "usearch", "numpack", "duckdb", "lance", "sqlite_vec"]
 # How often a case has its turn, and after how many seconds of its own it has had enough.
@@ -71,7 +71,7 @@ class Hyperslab(Program):
 
     def load(self, folder, query):
         """Makes the arrays; returns the operations and a note."""
-        self.must(f"CREATE TABLE docs AS SELECT * FROM '{folder}/data.npy'")
+        self.must(f"CREATE TABLE docs AS SELECT value, CAST({LABEL} AS INT) AS label FROM '{folder}/data.npy'")
         self.must(f"CREATE TABLE queries AS SELECT * FROM '{folder}/queries.npy'")
         query = [float(x) for x in query]
         operations = {"sum": {"sum": "docs"}, **statements("docs", query)}

@@ -24,8 +24,10 @@ AIMS = [
     (f"{QUERIES} queries, cosine", "batch cosine", ("numpy", "batch product"), 1.5),
     (f"{QUERIES} queries, l2", "batch l2", ("numpy", "batch product in place"), None),
     (f"{QUERIES} queries, l2", "batch l2", ("faiss", "batch l2"), 0.125),
-    ("a filter that keeps 1 %", "filter 1 % l2", ("hyperslab", "top_k l2"), 0.2),
-    ("a filter that keeps 50 %", "filter 50 % l2", ("hyperslab", "top_k l2"), 1.2),
+    ("a filter that keeps 1 %, `label = 3`", "filter 1 % by label l2", ("hyperslab", "top_k l2"), 0.2),
+    ("a filter that keeps 50 %, `label < 50`", "filter 50 % by label l2", ("hyperslab", "top_k l2"), 1.2),
+    ("a filter that keeps 1 %, `row % 100 = 3`", "filter 1 % l2", ("hyperslab", "top_k l2"), 0.2),
+    ("a filter that keeps 50 %, `(row * 7919) % 1009 < 505`", "filter 50 % l2", ("hyperslab", "top_k l2"), 1.2),
 ]
 AGAINST = {
     ("hyperslab", "sum"): "sum of the map",
