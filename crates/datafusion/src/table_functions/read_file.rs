@@ -55,6 +55,36 @@ pub(super) static READ_SAFETENSORS: TableFunction = TableFunction {
     plan,
 };
 
+pub(super) static READ_TORCH: TableFunction = TableFunction {
+    doc: FunctionDoc {
+        name: "read_torch",
+        aliases: &[],
+        kind: FunctionKind::Table,
+        signature: "read_torch(path[, tensor])",
+        summary: "A tensor of a .pt or .pth file as a table of row and value, read in place where its elements follow each \
+                  other; without its name the list of those that are there: name, dtype, shape, bytes. Nothing in the \
+                  file's pickle is run. FROM 'file.pt::tensor' and FROM 'file.pt' are the same.",
+        example: "SELECT max(value) FROM read_torch('examples/data/digits.pt', 'labels')",
+    },
+    parameters: &[Parameter::required("path"), Parameter::optional("tensor")],
+    plan,
+};
+
+pub(super) static READ_NUMPACK: TableFunction = TableFunction {
+    doc: FunctionDoc {
+        name: "read_numpack",
+        aliases: &["read_npk"],
+        kind: FunctionKind::Table,
+        signature: "read_numpack(path[, array])",
+        summary: "An array of a NumPack store, a folder or a package, as a table of row and value, without the rows that \
+                  were deleted; without its name the list of those that are there: name, dtype, shape, bytes. FROM \
+                  'folder.npk::array', FROM 'package.npkg::array' and FROM 'folder.npk' are the same.",
+        example: "SELECT max(value) FROM read_numpack('examples/data/digits.npkg', 'labels')",
+    },
+    parameters: &[Parameter::required("path"), Parameter::optional("array")],
+    plan,
+};
+
 pub(super) static READ_HDF5: TableFunction = TableFunction {
     doc: FunctionDoc {
         name: "read_hdf5",
