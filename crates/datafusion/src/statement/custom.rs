@@ -208,7 +208,7 @@ mod tests {
             "OPTIMIZE",
             "CHECK a b",
             "ATTACH 'a.h5'",
-            "ATTACH a AS b",
+            "ATTACH 1 AS b",
             "DETACH",
         ] {
             assert!(parse(sql, 50).is_err(), "{sql}");

@@ -108,6 +108,11 @@ struct Guard(PathBuf);
 impl Drop for Guard {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
+        // object_store writes to a file with such an end before ours has its name, and removes it in the background: not
+        // any more where the process is about to end.
+        let mut staged = self.0.clone().into_os_string();
+        staged.push("#1");
+        let _ = std::fs::remove_file(staged);
     }
 }
 
