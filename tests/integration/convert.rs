@@ -152,6 +152,9 @@ fn several_arrays_go_to_folders_files_and_stores() {
     convert(at, &["all.h5", "all.slab", "--verify"]);
     convert(at, &["all.slab", "all.zarr", "--verify"]);
     convert(at, &["all.zarr", "all.safetensors", "--verify"]);
+    // A folder is known by what is in it.
+    std::fs::rename(at.join("all.zarr"), at.join("bare")).unwrap();
+    convert(at, &["bare", "bare.npz", "--verify"]);
     convert(at, &["all.safetensors", "tables/", "--to", "parquet", "--verify"]);
     convert(at, &["tables", "all.npz", "--verify"]);
     let listing = "SELECT name, dtype, shape FROM 'all.npz' ORDER BY name";
