@@ -144,13 +144,12 @@ async fn of_path(
     sources: &mut Vec<Source>,
 ) -> Result<(), String> {
     let shown = path.display();
-    // A Zarr folder or a NumPack store may be called anything.
-    let known = Kind::of_path(path).or_else(|| Format::of_folder(path).map(Kind::Arrays));
-    match kind.or(known) {
+    let by_extension = Kind::of_path(path);
+    match kind.or(by_extension) {
         Some(_) if !path.exists() && !is_glob(path) => Err(format!("there is no file {shown}")),
         // A folder of files of the format that --from names, unless the format is a folder itself.
         Some(Kind::Store) => Err(format!("{shown} is no store")),
-        Some(kind) if known.is_some() || !is_folder_of_files(path) => {
+        Some(kind) if by_extension.is_some() || !is_folder_of_files(path) => {
             of_file(args, kind, session, path, entry, sources).await
         }
         _ if path.is_dir() => {
