@@ -140,7 +140,7 @@ impl Header {
         let field = |at: usize, len: usize| block.get(at..at + len).unwrap_or_default();
         let sum: u32 =
             block.iter().enumerate().map(|(i, &b)| u32::from(if (148..156).contains(&i) { b' ' } else { b })).sum();
-        if octal(field(148, 7)) != Some(sum) {
+        if octal(field(148, 8)) != Some(sum) {
             return Err(Error::corrupt("a tar header has another checksum than it says"));
         }
         if field(257, 8) != b"ustar\x0000" {
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn headers_are_read_back() {
-        let path = format!("demo.slab/arrays/{}/{}-3.npy.zst", "a".repeat(36), "b".repeat(36));
+        let path = format!("demo.slab/arrays/{}/{}-3.npy.zst", "a".repeat(60), "b".repeat(36));
         assert!(path.len() > 100);
         let bytes = file(&path, 77, 5).unwrap();
         assert_eq!(Header::parse(&bytes).unwrap(), Header::File { path: path.clone(), size: 77 });
