@@ -99,7 +99,7 @@ fn the_readmes_session_works() {
     let script = format!(
         "CREATE TABLE embeddings AS SELECT * FROM 'examples/data/packages.npy';\n{SEARCH}\n\
          SELECT * FROM slice('embeddings', '10:20, ::64');\nSELECT * FROM append('embeddings', 'more.npy');\n\
-         COPY embeddings TO 'again.parquet';\n"
+         COPY embeddings TO 'again.parquet' OPTIONS (overwrite true);\n"
     );
     std::fs::write(at.join("demo.sql"), &script).unwrap();
     let by_file = ok(at, &["demo2.slab", "-f", "demo.sql"]);
