@@ -239,7 +239,7 @@ impl ExecutionPlan for InOrderExec {
         let batches = if waits_for_all(&input)? {
             let streams = (0..partitions).map(|p| Ok(spawn_buffered(input.execute(p, Arc::clone(&context))?, 2)));
             futures::stream::iter(streams.collect::<Result<Vec<_>>>()?).flatten().boxed()
-        } else if text_ranges::is_cut(&input) {
+        } else if partitions > 1 && text_ranges::is_cut(&input) {
             let ahead = context.session_config().target_partitions();
             let streams = futures::stream::iter(0..partitions).map(move |p| {
                 let range = input.execute(p, Arc::clone(&context));
