@@ -2,6 +2,8 @@
 //! `HYPERSLAB_RUNS=<n>` so many times each.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::Rng;
 use proptest::test_runner::{RngAlgorithm, TestRng};
@@ -11,26 +13,44 @@ use crate::allocations;
 /// Reads bytes as a file of one kind.
 type Target = fn(&[u8]);
 
+/// Panics so far, of any thread, those too that a reader catches: a library that panics is to be mended, not hidden.
+pub(crate) fn panics() -> usize {
+    static PANICS: AtomicUsize = AtomicUsize::new(0);
+    static WATCHED: Once = Once::new();
+    WATCHED.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICS.fetch_add(1, Ordering::Relaxed);
+            before(panic);
+        }));
+    });
+    PANICS.load(Ordering::Relaxed)
+}
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
 /// Calls a target, which must neither panic nor allocate more than `most` at once; the bytes are kept if it does.
 pub(crate) fn call(name: &str, target: Target, bytes: &[u8], most: usize, what: &str) {
+    let before = panics();
     let (found, done) = allocations::most(|| catch_unwind(AssertUnwindSafe(|| target(bytes))));
     let kept = || {
         let path = std::env::temp_dir().join(format!("hyperslab-hostile-{name}"));
         std::fs::write(&path, bytes).unwrap();
         path.display().to_string()
     };
-    assert!(done.is_ok(), "{name}: {what}: it panics; the file is {}", kept());
+    assert!(done.is_ok() && panics() == before, "{name}: {what}: it panics; the file is {}", kept());
     assert!(found <= most, "{name}: {what}: {found} bytes at once; the file is {}", kept());
 }
 
-/// Calls a target with each of the files, and with them changed at random.
+/// Calls a target with each of the files, cut at up to 500 places, and changed at random.
 pub(crate) fn run(name: &str, target: Target, files: &[Vec<u8>], runs: usize, most: usize) {
     files.iter().for_each(|bytes| call(name, target, bytes, most, "a good file"));
     for file in files {
+        for end in (0..file.len()).step_by((file.len() / 500).max(1)) {
+            call(name, target, &file[..end], most, &format!("cut after {end} bytes"));
+        }
         for (run, bytes) in changed(file, runs / files.len()).enumerate() {
             call(name, target, &bytes, most, &format!("HYPERSLAB_SEED={}, run {run}", seed()));
         }

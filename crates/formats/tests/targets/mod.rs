@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use std::path::Path;
 
 use hyperslab_core::ArraySource;
-use hyperslab_formats::Format;
+use hyperslab_formats::hdf5::Hdf5File;
+use hyperslab_formats::{Container, Format};
 use tempfile::TempDir;
 
 /// Reads bytes as a file of one format, or as one file of it.
@@ -48,9 +49,20 @@ pub(crate) fn numpack(bytes: &[u8]) {
     file("npkg", bytes);
 }
 
-/// An HDF5 file.
+/// An HDF5 file, with what only its reader gives: the root as one array of several fields, and attributes.
 pub(crate) fn hdf5(bytes: &[u8]) {
-    file("h5", bytes);
+    in_folder(|folder| {
+        let path = folder.join("a.h5");
+        write(&path, bytes);
+        read(&path);
+        let Ok(file) = Hdf5File::open(&path) else { return };
+        let _ = file.group("/");
+        for entry in file.entries().iter().take(50) {
+            if let Ok(source) = file.dataset(&entry.name) {
+                let _ = source.attributes();
+            }
+        }
+    });
 }
 
 /// The metadata of a Zarr array: `.zarray` where it names no `node_type`, `zarr.json` otherwise. Its first chunk is zeros.
