@@ -7,6 +7,7 @@
 //! that those of other rows are not touched.
 
 mod array_search;
+mod carried;
 mod exec;
 mod indexed;
 mod joined;

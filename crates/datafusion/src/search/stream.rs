@@ -20,10 +20,11 @@ use datafusion::physical_plan::metrics::{BaselineMetrics, Count, ExecutionPlanMe
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::stream::{self, StreamExt};
 
+use super::carried::Carried;
 use super::exec::{ExecColumn, Parts, evaluate_k};
 use super::indexed;
 use super::late::TaskVectors;
-use super::logical::{Order, Outer, Output};
+use super::logical::{Outer, Output};
 use super::queries::{Queries, QueryGroup};
 use super::rank::{Best, Ranking, RowIds};
 use crate::error::to_datafusion;
@@ -315,13 +316,6 @@ enum Found {
     Carried(Vec<Carried>),
 }
 
-/// Rows that may win, with the columns of the input.
-struct Carried {
-    /// Score, and what breaks ties.
-    keys: Vec<(f64, i64)>,
-    batches: Vec<RecordBatch>,
-}
-
 impl Found {
     fn none(ranking: &Ranking, by_row: bool) -> Self {
         if by_row {
@@ -438,30 +432,6 @@ fn is_run(rows: &[u64]) -> bool {
     let ends = rows.first().zip(rows.last());
     ends.is_some_and(|(first, last)| last.wrapping_sub(*first) == rows.len() as u64 - 1)
         && rows.windows(2).fold(true, |run, w| run & (w[1] == w[0].wrapping_add(1)))
-}
-
-impl Carried {
-    /// Drops the rows that are not among the k best, and orders the others.
-    fn keep_best(&mut self, ranking: &Ranking) -> Result<()> {
-        let Some(first) = self.batches.first() else { return Ok(()) };
-        let all = concat_batches(&first.schema(), &self.batches)?;
-        let larger_is_better = matches!(ranking.order, Order::Metric(m) if m.larger_is_better());
-        let mut order: Vec<usize> = (0..self.keys.len()).collect();
-        let key = |&i: &usize| {
-            let (score, tie) = self.keys[i];
-            let cost = if larger_is_better { -score } else { score };
-            (score.is_nan(), if score.is_nan() { 0.0 } else { cost + 0.0 }, tie)
-        };
-        order.sort_by(|a, b| {
-            let (a, b) = (key(a), key(b));
-            a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2))
-        });
-        order.truncate(ranking.k);
-        let indices = UInt64Array::from_iter_values(order.iter().map(|&i| i as u64));
-        self.batches = vec![take_record_batch(&all, &indices)?];
-        self.keys = order.into_iter().map(|i| self.keys[i]).collect();
-        Ok(())
-    }
 }
 
 /// Puts what was found in the order of the queries and ranks.

@@ -94,6 +94,39 @@ async fn text_is_parsed_by_several_threads_and_kept_in_order() {
     assert!(plan.contains(&format!("file_groups={{{ranges} groups")), "{plan}");
 }
 
+/// Rows that the scan of a plan has given so far.
+fn scanned(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    let below = plan.children().into_iter().map(scanned).sum::<usize>();
+    match plan.children().is_empty() {
+        true => plan.metrics().and_then(|m| m.output_rows()).unwrap_or(0),
+        false => below,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_read_ahead_of_a_slow_reader_is_bounded() {
+    let session = many().await;
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("n.csv");
+    run(&session, &format!("COPY many TO '{}'", from.display())).await.unwrap();
+    let rows = format!("SELECT * FROM '{}'", from.display());
+    // In ranges; and one stream above those that are read in ranges.
+    for sql in [rows.clone(), format!("{rows} LIMIT 200000")] {
+        let (state, plan) = session.sql(&sql).await.unwrap().into_parts();
+        let plan = crate::write::in_order::InOrder::plan(plan).unwrap();
+        let plan = state.create_physical_plan(&plan).await.unwrap();
+        let mut batches = datafusion::physical_plan::execute_stream(Arc::clone(&plan), state.task_ctx()).unwrap();
+        batches.next().await.unwrap().unwrap();
+        // Time enough to read all of it.
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        let ahead = scanned(&plan);
+        // Ranges of 64 KiB, of some 10,000 rows each: one for each of four partitions, and the one that is given out.
+        assert!(ahead < 100_000, "{sql}: {ahead} rows");
+        while batches.next().await.transpose().unwrap().is_some() {}
+        assert_eq!(scanned(&plan), 200_000, "{sql}");
+    }
+}
+
 #[tokio::test]
 async fn a_value_that_cannot_be_parsed_has_its_line_in_the_file() {
     let folder = tempfile::tempdir().unwrap();
