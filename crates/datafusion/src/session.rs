@@ -106,7 +106,8 @@ impl Session {
         }
         // A tensor's shape stands in the metadata of its field.
         config.options_mut().execution.parquet.skip_metadata = false;
-        let mut runtime = RuntimeEnvBuilder::new();
+        // Each statement looks anew at what files there are.
+        let mut runtime = RuntimeEnvBuilder::new().with_object_list_cache_limit(0);
         if let Some(bytes) = memory_limit {
             runtime = runtime.with_memory_pool(Arc::new(FairSpillPool::new(bytes)));
         }
