@@ -119,6 +119,22 @@ fn an_append_that_a_crash_broke_off_is_recovered_in_sql() {
     }
 }
 
+#[test]
+fn a_series_that_fails_in_the_middle_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    ok(at, "COPY (SELECT 1::BIGINT AS v) TO 'old-{}.parquet' PER_FILE 5 ROWS");
+    for format in ["parquet", "csv", "json", "arrow", "npy", "npz"] {
+        for target in [format!("'new-{{}}.{format}'"), "'old-{}.parquet' OVERWRITE".to_owned()] {
+            let rows = "SELECT 1 / (15000 - value) AS v FROM generate_series(0, 20000)";
+            let error = fails(command(at, &format!("COPY ({rows}) TO {target} PER_FILE 1000 ROWS")));
+            assert!(error.contains("Divide by zero"), "{target}: {error}");
+            assert_eq!(names(at), ["old-00000.parquet"], "{target}");
+        }
+    }
+    assert_eq!(ok(at, "SELECT * FROM 'old-*.parquet'"), "v\n1\n");
+}
+
 /// A limit on the size of files fails as a full disk does: in the middle of a write.
 #[cfg(unix)]
 #[test]
@@ -145,13 +161,16 @@ fn a_full_disk_leaves_nothing_and_what_was_there() {
         "'new.csv'",
         "'new.arrow'",
         "'new-{}.npy' PER_FILE 150000 ROWS",
+        "'new-{}.parquet' PER_FILE 150000 ROWS",
+        "'new-{}.csv' PER_FILE 150000 ROWS",
+        "'new-{}.arrow' PER_FILE 150000 ROWS",
         "'old.npy' OVERWRITE",
         "'old.parquet' (OVERWRITE)",
         "'grow.npy' APPEND",
     ] {
         let error = fails(full(&format!("COPY ({rows}) TO {target}")));
         // DataFusion's writer of CSV does not say what the system said.
-        let says = if target.contains("csv") { "new.csv: the system could not write to it" } else { "File too large" };
+        let says = if target.contains("csv") { "csv: the system could not write to it" } else { "File too large" };
         assert!(error.contains(says), "{target}: {error}");
         assert_eq!(names(at), ["old.npy", "old.parquet"], "{target}");
     }

@@ -9,6 +9,7 @@ mod fields;
 mod numbered;
 mod output;
 mod rows_table;
+mod series;
 mod sink;
 mod source;
 mod text_place;
@@ -21,6 +22,7 @@ pub use compare::compare;
 pub use rows_table::RowsTable;
 
 pub(crate) use external::table_factories;
+pub(crate) use series::Series;
 pub(crate) use sink::{array_sinks, is_array_sink};
 pub(crate) use source::{
     FileNames, FileTableFactory, file_catalog, is_array_file, local_files, local_path, open_table, store_catalog,

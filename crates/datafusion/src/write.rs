@@ -27,6 +27,7 @@ pub(crate) mod edit;
 mod exec;
 pub(crate) mod flatten;
 pub(crate) mod in_order;
+mod numbered_files;
 mod text_ranges;
 pub(crate) mod to_fields;
 pub(crate) mod whole_file;
@@ -323,7 +324,11 @@ impl ExtensionPlanner for WritePlanner {
         } else if let Some(fields) = node.downcast_ref::<to_fields::ToFields>() {
             Some(Arc::new(to_fields::ToFieldsExec::new(fields, input)))
         } else if let Some(file) = node.downcast_ref::<whole_file::WholeFile>() {
-            Some(Arc::new(whole_file::WholeFileExec::new(file.place.clone(), input)))
+            let place = file.place.clone();
+            Some(match place.rows_per_file {
+                Some(rows) => Arc::new(numbered_files::NumberedFilesExec::new(place, rows, input)),
+                None => Arc::new(whole_file::WholeFileExec::new(place, input)),
+            })
         } else {
             None
         })

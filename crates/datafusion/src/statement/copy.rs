@@ -111,9 +111,6 @@ fn check_options(frame: &Frame, target: &str, format: &str, options: &HashMap<St
 
 /// Where a format of DataFusion's is written to while it is not whole; none for a folder and for another machine.
 fn place(target: &str, format: &str, single: bool, options: CopyOptions) -> Result<Option<Place>> {
-    if options.rows_per_file.is_some() {
-        return plan_err!("COPY TO {target}: {format} has no rows_per_file, which {} have", array_names(|_| true));
-    }
     if single {
         if options.mode == Mode::Append {
             let growing = array_names(Format::can_append);
@@ -121,7 +118,18 @@ fn place(target: &str, format: &str, single: bool, options: CopyOptions) -> Resu
                 "COPY TO {target}: {format} files do not grow; those that do are: {growing}; or write to a folder: 'name/'"
             );
         }
-        return Place::of(target, options.mode == Mode::Overwrite);
+        let place = Place::of(target, options.mode == Mode::Overwrite, options.rows_per_file)?;
+        if place.is_none() && options.rows_per_file.is_some() {
+            return plan_err!(
+                "COPY TO {target}: a series of files is written to this machine only; write to a local path"
+            );
+        }
+        return Ok(place);
+    }
+    if options.rows_per_file.is_some() {
+        return plan_err!(
+            "COPY TO {target}: rows_per_file names its files by number, as in 'part-{{}}.{format}'; give such a name, without PARTITIONED BY"
+        );
     }
     let there = Path::new(target).read_dir().is_ok_and(|mut entries| entries.next().is_some());
     match options.mode {

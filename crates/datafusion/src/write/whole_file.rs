@@ -27,8 +27,10 @@ use crate::to_datafusion;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Place {
     pub(crate) temporary: PathBuf,
-    target: PathBuf,
-    overwrite: bool,
+    pub(super) target: PathBuf,
+    pub(super) overwrite: bool,
+    /// Of a numbered series of files, whose names have a place for the number.
+    pub(crate) rows_per_file: Option<u64>,
 }
 
 impl Place {
@@ -36,7 +38,7 @@ impl Place {
     ///
     /// # Errors
     /// A target that is there and no regular file.
-    pub(crate) fn of(target: &str, overwrite: bool) -> Result<Option<Self>> {
+    pub(crate) fn of(target: &str, overwrite: bool, rows_per_file: Option<u64>) -> Result<Option<Self>> {
         let path = match target.split_once("://") {
             None => PathBuf::from(target),
             Some(("file", _)) => match url::Url::parse(target).ok().and_then(|u| u.to_file_path().ok()) {
@@ -54,8 +56,9 @@ impl Place {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let unique = NEXT.fetch_add(1, Ordering::Relaxed);
         // The extension stays last: writers look at it.
-        let temporary = format!(".{}-{unique}.tmp.{}", std::process::id(), name.to_string_lossy());
-        Ok(Some(Self { temporary: folder.join(temporary), target: path, overwrite }))
+        let temporary =
+            format!(".{}-{unique}.tmp.{}", std::process::id(), name.to_string_lossy().replace(['{', '}'], ""));
+        Ok(Some(Self { temporary: folder.join(temporary), target: path, overwrite, rows_per_file }))
     }
 
     fn publish(&self) -> hyperslab_core::Result<()> {
@@ -77,7 +80,7 @@ impl Place {
     }
 
     /// A query's error as it is; one of writing names the file, and not what is known of DataFusion's insides.
-    fn failed(&self, error: DataFusionError) -> DataFusionError {
+    pub(super) fn failed(&self, error: DataFusionError) -> DataFusionError {
         let why = match error.find_root() {
             // Other errors of the kind are of files that the query reads.
             DataFusionError::ObjectStore(e) if e.to_string().contains("Unable to copy data to file") => e.to_string(),
@@ -103,7 +106,7 @@ impl Place {
 }
 
 /// Removes the temporary file, whole or not, unless it was renamed.
-struct Guard(PathBuf);
+pub(super) struct Guard(pub(super) PathBuf);
 
 impl Drop for Guard {
     fn drop(&mut self) {
