@@ -137,8 +137,13 @@ fn values_stay_what_they_are() {
     assert_eq!(sql(at, "SELECT b, s FROM 'again.csv'"), "true,a\nfalse,b");
     let error = refused(at, &["mixed.parquet", "mixed.safetensors"], "mixed.safetensors");
     assert!(error.contains("\"t\"") && error.contains("cast it to int64"), "{error}");
-    let error = refused(at, &["mixed.parquet", "mixed.npy"], "mixed.npy");
-    assert!(error.contains("field \"s\"") && error.contains("utf8"), "{error}");
+    convert(at, &["mixed.parquet", "mixed.npy", "--verify"]);
+    convert(at, &["mixed.npy", "mixed.npz", "--verify", "--option", "text_width=3"]);
+    assert_eq!(sql(at, "SELECT b, s FROM 'mixed.npz::mixed'"), "true,a\nfalse,b");
+    let error = refused(at, &["mixed.parquet", "mixed.pt", "--cast", "t=int64"], "mixed.pt");
+    assert!(error.contains("\"s\"") && error.contains("utf8"), "{error}");
+    let error = refused(at, &["dates.parquet", "mixed.parquet", "none.npz", "--option", "text_width=0"], "none.npz");
+    assert!(error.contains("text_width"), "{error}");
 }
 
 #[test]

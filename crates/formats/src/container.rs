@@ -94,6 +94,11 @@ pub trait ContainerSink: Send + Debug {
         false
     }
 
+    /// Whether [`begin`](Self::begin) takes text.
+    fn holds_text(&self) -> bool {
+        false
+    }
+
     /// Appends rows to the array that was started last. The columns are its fields, in order, of
     /// [`hyperslab_core::arrow::data_type`]'s types.
     ///
@@ -175,10 +180,10 @@ impl Container for OneArray {
     }
 }
 
-/// Refuses a dtype without a fixed size, for formats that hold none.
-pub(crate) fn refuse_variable(field: &FieldSpec, format: &str) -> Result<()> {
+/// Refuses bytes of any number, for formats that hold none.
+pub(crate) fn refuse_binary(field: &FieldSpec, format: &str) -> Result<()> {
     match field.dtype() {
-        DType::Utf8 | DType::Binary => Err(Error::unsupported(format!(
+        DType::Binary => Err(Error::unsupported(format!(
             "field {:?} holds {}, and {format} only elements of one size; leave it out, or write HDF5, Zarr, Parquet or CSV",
             field.name(),
             field.dtype()

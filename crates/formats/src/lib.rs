@@ -2,7 +2,7 @@
 //!
 //! | format | extension | read | zero copy | write | fields |
 //! |---|---|---|---|---|---|
-//! | [NumPy's `.npy`](npy) 1.0, 2.0, 3.0 | `.npy` | every dtype but longdouble and object, either byte order, C and Fortran order | little-endian C order, bool, text and structured dtypes excepted | versions 1.0 and 3.0, little-endian C order; no text | one, named `value`, or those of a structured dtype |
+//! | [NumPy's `.npy`](npy) 1.0, 2.0, 3.0 | `.npy` | every dtype but longdouble and object, either byte order, C and Fortran order | little-endian C order, bool, text and structured dtypes excepted | versions 1.0 and 3.0, little-endian C order; text as `U` | one, named `value`, or those of a structured dtype |
 //! | [NumPy's `.npz`](npz) | `.npz` | as `.npy`; stored and deflated, zip64 | as `.npy`, stored and aligned | as `.npy`; stored and deflated | several arrays, each as in a `.npy` |
 //! | [HDF5](hdf5) | `.h5`, `.hdf5` | numbers, bool, complex, text, compounds; contiguous and chunked; deflate, shuffle, fletcher32, lzf, scale-offset | contiguous little-endian, and chunks without filters | contiguous or chunked, deflate, shuffle, fletcher32; text of variable length | several arrays; one named `value`, the members of a compound, or the datasets of a group |
 //! | [Zarr](zarr) 2, 3 | `.zarr`, a folder | numbers, bool, complex, times, text; gzip, zlib, zstd, blosc, lz4, sharding, either order | | gzip, zlib (2), zstd, sharding (3); text of variable length | several arrays; one named `value`, or the arrays of a group |

@@ -11,7 +11,8 @@
 //! | a structured dtype | a field for each of its own, those of a nested one as `outer.inner`; padding is left out |
 //! | longdouble, object | refused: cast them, or save them as something else |
 //!
-//! Several fields are written as a structured dtype, which a reader sees as one axis of records. Text is not written.
+//! Several fields are written as a structured dtype, which a reader sees as one axis of records. Text is written as
+//! `U`; a NUL at its end, which `U` does not keep, is refused.
 //!
 //! As with `numpy.load`, bytes after the data are ignored, and fewer bytes than the shape asks for are an error.
 //!
@@ -33,6 +34,8 @@ mod lock;
 mod recover;
 mod sink;
 mod source;
+pub(crate) mod spool;
+pub(crate) mod text;
 mod widen;
 
 pub use append::{HeaderMode, NpyAppender};

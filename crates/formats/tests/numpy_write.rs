@@ -6,7 +6,7 @@ mod python;
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::{ArrayRef, LargeStringArray, RecordBatch};
 use hyperslab_core::{ArraySink, DType, FieldSpec, TimeUnit, arrow};
 use hyperslab_formats::{ContainerSink, Format, WriteOptions, create_container};
 
@@ -20,6 +20,7 @@ fn fields() -> Vec<FieldSpec> {
         ("z", DType::Complex64, vec![]),
         ("day", seconds, vec![]),
         ("cells", DType::UInt16, vec![2, 3]),
+        ("word", DType::Utf8, vec![]),
     ]
     .into_iter()
     .map(|(name, dtype, cell)| FieldSpec::new(name, dtype, cell).unwrap())
@@ -33,6 +34,9 @@ fn half(i: u32) -> u16 {
 }
 
 fn column(field: &FieldSpec, rows: u32) -> ArrayRef {
+    if field.dtype() == DType::Utf8 {
+        return Arc::new((0..rows).map(|i| Some("aß😀x".repeat(i as usize % 3))).collect::<LargeStringArray>());
+    }
     let value = |i: u32| match field.name() {
         "flag" => vec![u8::from(i % 3 == 1)],
         "small" => vec![(i % 100) as u8],
@@ -55,7 +59,7 @@ fn batch(fields: &[FieldSpec], rows: u32) -> RecordBatch {
 fn fill(mut sink: Box<dyn ContainerSink>, records: bool) {
     let fields = fields();
     for rows in [0, 1, 1000] {
-        for field in fields.iter().filter(|f| records || f.name() != "day") {
+        for field in fields.iter().filter(|f| records || !matches!(f.name(), "day" | "word")) {
             sink.begin(&format!("{}/{rows}", field.name()), std::slice::from_ref(field)).unwrap();
             sink.write(&batch(std::slice::from_ref(field), rows)).unwrap();
         }

@@ -15,9 +15,20 @@ fn types_that_a_format_has_not() {
         place.fails(&format!("COPY (SELECT [1, 2] AS pair) TO 'x.{format}'"), &["pair", "cast it", "::FLOAT["]);
         place.fails(&format!("COPY (SELECT INTERVAL '1 day' AS wait) TO 'x.{format}'"), &["wait", "interval", "cast"]);
     }
-    for format in ["npy", "npz", "safetensors"] {
+    for format in ["safetensors", "pt", "npk"] {
         place.fails(&format!("COPY (SELECT 'word' AS name) TO 'x.{format}'"), &["name", "utf8"]);
         place.fails(&format!("COPY (SELECT 1 AS id, 'word' AS name) TO 'x.{format}'"), &["name", "utf8"]);
+    }
+    for format in ["npy", "npz"] {
+        place.fails(&format!("COPY (SELECT X'00' AS raw) TO 'x.{format}'"), &["raw", "binary"]);
+        place.fails(&format!("COPY (SELECT 1 AS id, X'00' AS raw) TO 'x.{format}'"), &["raw", "binary"]);
+        let words = "SELECT value AS id, CASE WHEN value = 20007 THEN NULL ELSE 'word' END AS name FROM generate_series(0, 30000)";
+        place.fails(&format!("COPY ({words}) TO 'x.{format}'"), &["name", "row 20007", "NULL"]);
+        let words = "SELECT value AS id, repeat('ü', value) AS name FROM generate_series(0, 9000)";
+        place.fails(
+            &format!("COPY ({words}) TO 'x.{format}' OPTIONS (text_width 8500)"),
+            &["name", "row 8501", "room for 8500", "text_width"],
+        );
     }
     place.fails(
         "COPY (SELECT [1, 2, 3]::FLOAT[3] AS v, {'a': 1} AS s) TO 'x.h5'",
@@ -46,6 +57,7 @@ fn nulls_and_ragged_lists_name_field_and_row() {
 fn options_out_of_range() {
     let place = Place::new();
     for (target, named) in [
+        ("'x.npy' OPTIONS (text_width 0)", &["text_width", "1 to 536870911"][..]),
         ("'x.npz' OPTIONS (codec 'zip')", &["codec", "none, deflate"][..]),
         ("'x.npz' OPTIONS (codec 'deflate', level 10)", &["level", "1 to 9"]),
         ("'x.h5' OPTIONS (codec 'gzip', level 10)", &["level", "0 to 9"]),

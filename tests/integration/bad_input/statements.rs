@@ -152,7 +152,7 @@ fn names_and_clauses() {
         ("COPY nowhere TO 'x.npy'", &["nowhere"]),
         ("COPY (SELECT 'text' AS t) TO 'x.safetensors'", &["utf8", "cast it", "array: t"]),
         ("COPY v TO 'x.unknown'", &["unknown"]),
-        ("COPY (SELECT 'text' AS value) TO 'x.npy'", &["value"]),
+        ("COPY (SELECT NULL::TEXT AS value) TO 'x.npy'", &["value", "row 0", "NULL"]),
         ("COPY (SELECT NULL::INT AS value) TO 'x.npy'", &["value", "NULL"]),
         // What parses, and nothing acts on.
         ("UPDATE n SET row = 3", &["row"]),

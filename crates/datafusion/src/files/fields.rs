@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
-use hyperslab_core::{ArraySink, ArraySource, Error, FieldSpec, Result};
+use hyperslab_core::{ArraySink, ArraySource, DType, Error, FieldSpec, Result};
 use hyperslab_formats::{ContainerSink, Format, NpySink, NpySource, WriteOptions};
 
 use crate::write::convert::fields_schema;
 
 /// Bytes of a batch that is read back.
 const BATCH_BYTES: usize = 1 << 20;
+/// Rows of a batch of texts, whose lengths are not known.
+const TEXT_ROWS: u64 = 1024;
 
 /// What COPY writes rows to.
 #[derive(Debug)]
@@ -49,7 +51,8 @@ impl FieldsSink {
             return Ok(Self::Together(container));
         }
         container.begin(first.name(), std::slice::from_ref(first))?;
-        if let Some(text) = others.iter().find(|f| f.dtype().is_variable()) {
+        let is_held = |f: &FieldSpec| !f.dtype().is_variable() || f.dtype() == DType::Utf8 && container.holds_text();
+        if let Some(text) = others.iter().find(|f| !is_held(f)) {
             let (field, dtype, name) = (text.name(), text.dtype(), format.name());
             return Err(Error::unsupported(format!(
                 "field {field:?}: {name} has no {dtype}; cast it to numbers, leave it out, or write HDF5, Zarr or Parquet"
@@ -132,7 +135,10 @@ impl Arrays {
 fn append(container: &mut dyn ContainerSink, field: &FieldSpec, source: &dyn ArraySource) -> Result<()> {
     container.begin(field.name(), std::slice::from_ref(field))?;
     let schema = fields_schema(std::slice::from_ref(field));
-    let rows = (BATCH_BYTES / field.row_bytes().max(1)).max(1) as u64;
+    let rows = match field.dtype().is_variable() {
+        true => TEXT_ROWS,
+        false => (BATCH_BYTES / field.row_bytes().max(1)).max(1) as u64,
+    };
     let mut first = 0;
     while first < source.rows() {
         let end = source.run_end(0, first).min(first.saturating_add(rows));

@@ -207,6 +207,10 @@ impl ContainerSink for Hdf5Sink {
         true
     }
 
+    fn holds_text(&self) -> bool {
+        true
+    }
+
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.try_write(batch).map_err(|e| self.here(e))
     }

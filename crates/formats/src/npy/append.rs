@@ -13,7 +13,6 @@ use super::convert::{swap_bytes, to_fortran};
 use super::growth::Header;
 use super::lock::{is_at, open_locked, real};
 use super::widen::refuse_interrupted;
-use crate::container::refuse_variable;
 use crate::output::NewFile;
 
 const ALIGN: usize = 64;
@@ -366,7 +365,9 @@ fn checked_header(file: &mut File, path: &Path) -> Result<Header> {
 
 /// A file without items.
 fn new_file(path: &Path, item: &FieldSpec, fortran: bool) -> Result<()> {
-    refuse_variable(item, "a .npy file")?;
+    if item.dtype().is_variable() {
+        return Err(Error::unsupported(format!("{} does not grow in a .npy file; write it anew", item.dtype())));
+    }
     if item.dtype() == hyperslab_core::DType::Bfloat16 {
         return Err(Error::unsupported("NumPy has no bfloat16; cast it to float32"));
     }

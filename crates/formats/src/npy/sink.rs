@@ -8,11 +8,14 @@ use hyperslab_core::{ArraySink, Error, FieldSpec, Result, SinkSummary};
 
 use super::append_sink::AXIS;
 use super::encode::Encoder;
+use super::spool::Spool;
+use super::text::{TEXT_WIDTH, text_width};
 use crate::WriteOptions;
 use crate::output::NewFile;
 
 /// A `.npy` file being written: version 1.0, little-endian, C order, with room for the row count to grow in place.
-/// Several fields make a structured dtype, and names beyond ASCII version 3.0.
+/// Several fields make a structured dtype, and names beyond ASCII version 3.0. Text is NumPy's `U` of as many characters as
+/// the longest has: its rows wait in a temporary file until that is known, unless the option `text_width` says it.
 ///
 /// Rows go to a temporary file in the same folder, which takes the final name, in place of what stood there, when the
 /// sink is finished, and vanishes when it is dropped instead.
@@ -20,7 +23,8 @@ use crate::output::NewFile;
 pub struct NpySink {
     encoder: Encoder,
     file: NewFile,
-    header_bytes: usize,
+    /// The rows so far, where their texts decide what the file looks like.
+    waiting: Option<Spool>,
     synced: bool,
 }
 
@@ -28,10 +32,10 @@ impl NpySink {
     /// Starts a file of one field, whose name the format does not keep. NumPy has no bfloat16: it is written as float32.
     ///
     /// # Errors
-    /// `Unsupported` for text and binary; `Invalid` when `path` is there and no regular file, or the field does not fit
+    /// `Unsupported` for binary; `Invalid` when `path` is there and no regular file, or the field does not fit
     /// in a header; `Io`.
     pub fn create(path: impl AsRef<Path>, field: &FieldSpec) -> Result<Self> {
-        Self::start(path.as_ref(), std::slice::from_ref(field), true)
+        Self::start(path.as_ref(), std::slice::from_ref(field), true, None)
     }
 
     pub(crate) fn create_boxed(
@@ -45,17 +49,21 @@ impl NpySink {
                 "option {AXIS} is that of appending; add the option mode 'append', or leave it out"
             ))));
         }
-        options.check("npy", &[]).map_err(here)?;
-        Ok(Box::new(Self::start(path, fields, options.replaces())?))
+        options.check("npy", &[TEXT_WIDTH]).map_err(here)?;
+        let width = text_width(options).map_err(here)?;
+        Ok(Box::new(Self::start(path, fields, options.replaces(), width)?))
     }
 
-    fn start(path: &Path, fields: &[FieldSpec], overwrite: bool) -> Result<Self> {
+    fn start(path: &Path, fields: &[FieldSpec], overwrite: bool, text_width: Option<usize>) -> Result<Self> {
         let in_file = |e: Error| e.with("file", path.display());
-        let encoder = Encoder::new(fields).map_err(in_file)?;
+        let encoder = Encoder::new(fields, text_width).map_err(in_file)?;
         let header = encoder.header().map_err(in_file)?;
         let mut file = NewFile::create(path, overwrite)?;
-        file.write(&header)?;
-        Ok(Self { encoder, file, header_bytes: header.len(), synced: true })
+        let waiting = encoder.waits().then(|| Spool::create(file.path())).transpose()?;
+        if waiting.is_none() {
+            file.write(&header)?;
+        }
+        Ok(Self { encoder, file, waiting, synced: true })
     }
 
     /// Leaves out to wait for the disk when the file is finished: for one that is read back and removed.
@@ -73,14 +81,22 @@ impl NpySink {
 
 impl ArraySink for NpySink {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let bytes = self.encoder.encode(batch).map_err(|e| e.with("file", self.file.path().display()))?;
-        self.file.write(&bytes)
+        let rows = self.encoder.check(batch).map_err(|e| e.with("file", self.file.path().display()))?;
+        match &mut self.waiting {
+            Some(waiting) => waiting.write(&mut self.encoder, &rows, self.file.path()),
+            None => self.encoder.write(&rows, &mut |bytes| self.file.write(bytes)),
+        }
     }
 
     fn finish(mut self: Box<Self>) -> Result<SinkSummary> {
         let rows = self.encoder.rows();
-        let bytes = self.header_bytes as u64 + rows * self.encoder.row_bytes() as u64;
         let header = self.encoder.header().map_err(|e| e.with("file", self.file.path().display()))?;
+        let bytes = header.len() as u64 + rows * self.encoder.row_bytes() as u64;
+        if let Some(waiting) = self.waiting.take() {
+            self.file.write(&header)?;
+            let path = self.file.path().to_owned();
+            waiting.drain(&self.encoder, &path, &mut |bytes| self.file.write(bytes))?;
+        }
         let file = self.file.file()?;
         let written = file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&header));
         written.map_err(|e| self.file.failed(e))?;

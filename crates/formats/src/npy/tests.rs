@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::{NpySink, NpySource};
 
 mod dtypes;
+mod text;
 
 /// A `.npy` file made by hand: its header padded so that the data starts at `offset`.
 fn npy(version: u8, descr: &str, fortran: bool, shape: &[usize], offset: usize, data: &[u8]) -> Vec<u8> {

@@ -12,6 +12,8 @@ use hyperslab_core::{Error, FieldSpec, Result, SinkSummary};
 use crate::WriteOptions;
 use crate::container::ContainerSink;
 use crate::npy::encode::Encoder;
+use crate::npy::spool::Spool;
+use crate::npy::text::{TEXT_WIDTH, text_width};
 use crate::zip::{ZipEntry, ZipWriter, put16};
 
 /// What is given to the compressor at a time.
@@ -23,6 +25,8 @@ pub struct NpzSink {
     archive: ZipWriter,
     /// `None` for entries that are stored.
     level: Option<Compression>,
+    /// Characters of each text, where that is said.
+    text_width: Option<usize>,
     open: Option<Open>,
     names: HashSet<String>,
     rows: u64,
@@ -32,47 +36,106 @@ pub struct NpzSink {
 #[derive(Debug)]
 struct Open {
     name: String,
-    entry: ZipEntry,
     encoder: Encoder,
+    rows: Rows,
+}
+
+/// Where its rows go.
+#[derive(Debug)]
+enum Rows {
+    /// To the archive.
+    Entry(Box<Packed>),
+    /// To a temporary file, until it is known how long their texts are.
+    Waiting(Spool),
+}
+
+/// An entry of the archive that is being written.
+#[derive(Debug)]
+struct Packed {
+    entry: ZipEntry,
     /// Of the rows, without the header.
     crc: Crc,
     packer: Option<DeflateEncoder<Vec<u8>>>,
 }
 
+impl Packed {
+    /// Starts an entry with a `.npy` header, which may become another of the same length.
+    fn start(archive: &mut ZipWriter, name: &str, npy: &[u8], level: Option<Compression>) -> Result<Self> {
+        let entry = archive.start(name.to_owned(), level.is_some())?;
+        let packer = level.map(|level| DeflateEncoder::new(Vec::new(), level));
+        match packer {
+            Some(_) => archive.write(&stored_block(npy))?,
+            None => archive.write(npy)?,
+        }
+        Ok(Self { entry, crc: Crc::new(), packer })
+    }
+
+    fn write(&mut self, archive: &mut ZipWriter, bytes: &[u8]) -> Result<()> {
+        self.crc.update(bytes);
+        let Some(packer) = &mut self.packer else { return archive.write(bytes) };
+        for part in bytes.chunks(PACKED_BYTES) {
+            packer.write_all(part).map_err(|e| packing(archive, e))?;
+            let packed = packer.get_mut();
+            archive.write(packed)?;
+            packed.clear();
+        }
+        Ok(())
+    }
+
+    /// Completes it: the header with the number of rows, then sizes and checksum before it.
+    fn finish(self, archive: &mut ZipWriter, npy: Vec<u8>, bytes: u64) -> Result<()> {
+        let mut crc = Crc::new();
+        crc.update(&npy);
+        crc.combine(&self.crc);
+        let mut head = npy;
+        if let Some(packer) = self.packer {
+            let rest = packer.finish().map_err(|e| packing(archive, e))?;
+            archive.write(&rest)?;
+            head = stored_block(&head);
+        }
+        archive.complete(self.entry, crc.sum(), bytes, &head)
+    }
+}
+
+fn packing(archive: &ZipWriter, error: std::io::Error) -> Error {
+    Error::io("packing for", archive.path().display().to_string(), error)
+}
+
 impl NpzSink {
-    /// Starts a file. Options: `codec` (`none`, `deflate`) and `level` (1 to 9).
+    /// Starts a file. Options: `codec` (`none`, `deflate`), `level` (1 to 9) and `text_width`, the characters of each
+    /// text; without it those of the longest.
     ///
     /// # Errors
     /// `AlreadyExists` for an existing file that may not be replaced; `Invalid` for an unknown option or value; `Io`.
     pub fn create(path: impl AsRef<Path>, options: &WriteOptions) -> Result<Self> {
         let path = path.as_ref();
-        let level = level(options).map_err(|e| e.with("file", path.display()))?;
+        let here = |e: Error| e.with("file", path.display());
+        let (level, text_width) = (level(options).map_err(here)?, text_width(options).map_err(here)?);
         let archive = ZipWriter::create(path, options.replaces())?;
-        Ok(Self { archive, level, open: None, names: HashSet::new(), rows: 0 })
+        Ok(Self { archive, level, text_width, open: None, names: HashSet::new(), rows: 0 })
     }
 
-    /// Completes the array that is open: the row count in its `.npy` header, then sizes and checksum before it.
+    /// Completes the array that is open.
     fn close(&mut self) -> Result<()> {
         let Some(open) = self.open.take() else { return Ok(()) };
         let npy = open.encoder.header().map_err(|e| e.with("array", &open.name))?;
         let bytes = npy.len() as u64 + open.encoder.rows() * open.encoder.row_bytes() as u64;
-        let mut crc = Crc::new();
-        crc.update(&npy);
-        crc.combine(&open.crc);
-        let mut head = npy;
-        if let Some(packer) = open.packer {
-            let rest =
-                packer.finish().map_err(|e| Error::io("packing for", self.archive.path().display().to_string(), e))?;
-            self.archive.write(&rest)?;
-            head = stored_block(&head);
-        }
+        let packed = match open.rows {
+            Rows::Entry(packed) => *packed,
+            Rows::Waiting(spool) => {
+                let mut packed = Packed::start(&mut self.archive, &open.name, &npy, self.level)?;
+                let path = self.archive.path().to_owned();
+                spool.drain(&open.encoder, &path, &mut |bytes| packed.write(&mut self.archive, bytes))?;
+                packed
+            }
+        };
         self.rows += open.encoder.rows();
-        self.archive.complete(open.entry, crc.sum(), bytes, &head)
+        packed.finish(&mut self.archive, npy, bytes)
     }
 }
 
 fn level(options: &WriteOptions) -> Result<Option<Compression>> {
-    options.check("npz", &["codec", "level"])?;
+    options.check("npz", &["codec", "level", TEXT_WIDTH])?;
     let deflate = options.one_of("codec", &[("none", false), ("deflate", true)])?.unwrap_or(false);
     match options.number("level", 1..=9)? {
         Some(_) if !deflate => {
@@ -102,17 +165,22 @@ impl ContainerSink for NpzSink {
             let why = "an array's name in a .npz is a path within it, without a first / and without ..; choose another";
             return Err(here(Error::invalid(why)));
         }
-        let encoder = Encoder::new(fields).map_err(here)?;
+        let encoder = Encoder::new(fields, self.text_width).map_err(here)?;
         if !self.names.insert(name.to_owned()) {
             return Err(here(Error::already_exists(format!("there is an array {name:?} already"))));
         }
         let name = format!("{name}.npy");
         let npy = encoder.header().map_err(here)?;
-        let entry = self.archive.start(name.clone(), self.level.is_some())?;
-        let packer = self.level.map(|level| DeflateEncoder::new(Vec::new(), level));
-        self.archive.write(&if packer.is_some() { stored_block(&npy) } else { npy })?;
-        self.open = Some(Open { name, entry, encoder, crc: Crc::new(), packer });
+        let rows = match encoder.waits() {
+            true => Rows::Waiting(Spool::create(self.archive.path())?),
+            false => Rows::Entry(Box::new(Packed::start(&mut self.archive, &name, &npy, self.level)?)),
+        };
+        self.open = Some(Open { name, encoder, rows });
         Ok(())
+    }
+
+    fn holds_text(&self) -> bool {
+        true
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -120,16 +188,12 @@ impl ContainerSink for NpzSink {
         let Some(open) = &mut self.open else {
             return Err(Error::invalid("rows were given before an array was started").with("file", path));
         };
-        let bytes = open.encoder.encode(batch).map_err(|e| e.with("array", &open.name).with("file", &path))?;
-        open.crc.update(&bytes);
-        let Some(packer) = &mut open.packer else { return self.archive.write(&bytes) };
-        for part in bytes.chunks(PACKED_BYTES) {
-            packer.write_all(part).map_err(|e| Error::io("packing for", &path, e))?;
-            let packed = packer.get_mut();
-            self.archive.write(packed)?;
-            packed.clear();
+        let Open { name, encoder, rows } = open;
+        let checked = encoder.check(batch).map_err(|e| e.with("array", name).with("file", &path))?;
+        match rows {
+            Rows::Entry(packed) => encoder.write(&checked, &mut |bytes| packed.write(&mut self.archive, bytes)),
+            Rows::Waiting(spool) => spool.write(encoder, &checked, self.archive.path()),
         }
-        Ok(())
     }
 
     fn finish(mut self: Box<Self>) -> Result<SinkSummary> {

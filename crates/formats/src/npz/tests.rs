@@ -140,16 +140,60 @@ fn what_cannot_be_written_is_refused() {
         assert_eq!(sink.begin(name, &field).unwrap_err().kind(), ErrorKind::Invalid);
     }
     assert!(sink.begin("a", &[]).is_err());
-    assert!(sink.begin("a", &[FieldSpec::new("t", DType::Utf8, vec![]).unwrap()]).is_err());
+    assert!(sink.begin("a", &[FieldSpec::new("t", DType::Binary, vec![]).unwrap()]).is_err());
     sink.begin("a", &field).unwrap();
     assert_eq!(sink.begin("a", &field).unwrap_err().kind(), ErrorKind::AlreadyExists);
     drop(sink);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-    for (key, value, expected) in
-        [("codec", "zstd", "none, deflate"), ("level", "4", "codec deflate"), ("x", "1", "known: codec, level")]
-    {
+    for (key, value, expected) in [
+        ("codec", "zstd", "none, deflate"),
+        ("level", "4", "codec deflate"),
+        ("x", "1", "known: codec, level, text_width"),
+        ("text_width", "0", "from 1 to"),
+    ] {
         let error = NpzSink::create(&path, &WriteOptions::new().set(key, value)).unwrap_err().to_string();
         assert!(error.contains(expected) && error.contains("a.npz"), "{error}");
+    }
+}
+
+#[test]
+fn text_waits_until_its_width_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.npz");
+    let word = [FieldSpec::new("word", DType::Utf8, vec![]).unwrap()];
+    let both = [word[0].clone(), FieldSpec::new("n", DType::UInt8, vec![]).unwrap()];
+    let texts = |texts: Vec<&str>| Arc::new(arrow_array::LargeStringArray::from(texts)) as ArrayRef;
+    let packed = WriteOptions::new().set("codec", "deflate");
+    let options = [
+        WriteOptions::new(),
+        packed.clone(),
+        packed.set("text_width", "9"),
+        WriteOptions::new().set("text_width", "9"),
+    ];
+    for options in options {
+        let mut sink = Box::new(NpzSink::create(&path, &options.clone().overwrite(true)).unwrap());
+        assert!(sink.holds_text());
+        sink.begin("words", &word).unwrap();
+        sink.write(&batch(&word, vec![texts(vec!["a", "grüße"])])).unwrap();
+        sink.write(&batch(&word, vec![texts(vec!["", "日本"])])).unwrap();
+        let error = sink.write(&batch(&word, vec![texts(vec!["x\0"])])).unwrap_err().to_string();
+        assert!(error.contains("row 4") && error.contains("array: words.npy") && error.contains("a.npz"), "{error}");
+        sink.begin("both", &both).unwrap();
+        sink.write(&batch(&both, vec![texts(vec!["xyz", ""]), column(&both[1], &[7, 8], 2)])).unwrap();
+        sink.begin("none", &word).unwrap();
+        let summary = sink.finish().unwrap();
+        assert_eq!((summary.rows, summary.bytes), (6, std::fs::metadata(&path).unwrap().len()));
+        let file = NpzFile::open(&path).unwrap();
+        let read = |array: &str, field: usize| {
+            let source = file.open(array).unwrap();
+            source.read(field, 0..source.rows()).unwrap().array
+        };
+        let words = read("words", 0);
+        assert_eq!(words.as_string::<i64>().iter().flatten().collect::<Vec<_>>(), ["a", "grüße", "", "日本"]);
+        assert_eq!(read("both", 0).as_string::<i64>().iter().flatten().collect::<Vec<_>>(), ["xyz", ""]);
+        assert_eq!(read("both", 1).as_primitive::<arrow_array::types::UInt8Type>().values(), &[7, 8]);
+        assert_eq!(file.open("none").unwrap().rows(), 0);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }
 

@@ -182,6 +182,10 @@ impl ContainerSink for ZarrSink {
         true
     }
 
+    fn holds_text(&self) -> bool {
+        true
+    }
+
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         let path = self.folder.target().display();
         let array =
