@@ -25,7 +25,7 @@ impl Folder {
         })?;
         if !metadata.is_dir() {
             return Err(Error::invalid(format!(
-                "{} is no folder; a Zarr array or group and a NumPack store are (a .zip of one has to be unpacked)",
+                "{} is no folder; a Zarr array or group and a NumPack store are (of Zarr a zip archive is read, too)",
                 path.display()
             )));
         }

@@ -38,7 +38,7 @@ pub const FORMATS: &[Format] = &[
     },
     Format {
         name: "zarr",
-        extensions: &["zarr"],
+        extensions: &["zarr", "zarr.zip"],
         marks: crate::zarr::MARKS,
         reader: Reader::Container(ZarrFolder::open_boxed),
         writer: Writer::Container(ZarrSink::create_boxed),
@@ -102,12 +102,40 @@ impl Format {
     /// # Errors
     /// `Unsupported` for another extension, listing the known ones.
     pub fn of_path(path: &Path) -> Result<&'static Self> {
-        let extension = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
-        FORMATS.iter().find(|f| f.extensions.contains(&extension.as_str())).ok_or_else(|| {
+        Self::with_extension(path).map(|(format, _)| format).ok_or_else(|| {
             let known: Vec<_> = FORMATS.iter().flat_map(|f| f.extensions).map(|e| format!(".{e}")).collect();
             let (path, known) = (path.display(), known.join(", "));
             Error::unsupported(format!("the extension of {path} is that of no known array format; known: {known}"))
         })
+    }
+
+    /// The name of a file without the extension of its format, or without its last one if that is of none.
+    ///
+    /// ```
+    /// use hyperslab_formats::Format;
+    /// assert_eq!(["d/x.npy", "x.y.zarr.zip", "x.y.z"].map(|path| Format::stem(path.as_ref())), ["x", "x.y", "x.y"]);
+    /// ```
+    pub fn stem(path: &Path) -> String {
+        let text = |part: Option<&std::ffi::OsStr>| part.map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        let mut name = text(path.file_name());
+        match Self::with_extension(path).and_then(|(_, extension)| name.len().checked_sub(extension.len() + 1)) {
+            Some(length) if name.is_char_boundary(length) => {
+                name.truncate(length);
+                name
+            }
+            _ => text(path.file_stem()),
+        }
+    }
+
+    /// The format of a path's extension, and that.
+    fn with_extension(path: &Path) -> Option<(&'static Self, &'static str)> {
+        let name = path.file_name()?.to_string_lossy().to_lowercase();
+        let fits = |extension: &str| {
+            let rest = name.strip_suffix(extension).and_then(|rest| rest.strip_suffix('.'));
+            rest.is_some_and(|rest| !rest.is_empty())
+        };
+        let mut all = FORMATS.iter().flat_map(|format| format.extensions.iter().map(move |&e| (format, e)));
+        all.find(|(_, extension)| fits(extension))
     }
 
     /// The format that a folder is of, by the files that only such a folder has, whatever it is called.
@@ -139,7 +167,7 @@ impl Format {
         self.name
     }
 
-    /// Its extensions, in lower case and without the dot; the first is the usual one.
+    /// Its extensions, in lower case and without the first dot; the first one is the usual one, and what is written.
     pub fn extensions(&self) -> &'static [&'static str] {
         self.extensions
     }
@@ -205,7 +233,7 @@ impl Format {
             Writer::Array(create) | Writer::Growing(create, _) => create(path, fields, options),
             Writer::Container(create) => {
                 let mut sink = create(path, options)?;
-                let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+                let name = Self::stem(path);
                 sink.begin(&name, fields)?;
                 Ok(Box::new(OnlyArray(sink)))
             }
@@ -311,7 +339,7 @@ mod tests {
     #[test]
     fn extensions_and_names_are_one_list() {
         let all: Vec<_> = FORMATS.iter().flat_map(|f| f.extensions()).copied().collect();
-        assert_eq!(all, ["npy", "npz", "h5", "hdf5", "zarr", "safetensors", "pt", "pth", "npk", "npkg"]);
+        assert_eq!(all, ["npy", "npz", "h5", "hdf5", "zarr", "zarr.zip", "safetensors", "pt", "pth", "npk", "npkg"]);
         assert!(FORMATS.iter().all(|f| Format::named(f.name()).unwrap().name() == f.name()));
         let error = Format::named("xyz").unwrap_err().to_string();
         assert!(error.contains("\"xyz\"; known: npy"), "{error}");

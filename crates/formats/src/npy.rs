@@ -41,7 +41,7 @@ mod widen;
 pub use append::{HeaderMode, NpyAppender};
 pub use append_sink::NpyAppendSink;
 pub use info::{NpyInfo, npy_info};
-pub(crate) use layout::NpyLayout;
+pub(crate) use layout::{Fields, NpyLayout, element, fields_of};
 pub use recover::{Incomplete, Recovered, npy_recover};
 pub use sink::NpySink;
 pub use source::NpySource;

@@ -199,57 +199,63 @@ impl RawSource {
     }
 
     fn copy(&self, field: &RawField, rows: Rows) -> Result<Block> {
-        let mut bytes = self.gathered(field, rows);
-        let count = rows.count();
-        let size = field.spec.dtype().component_size();
-        let text = match field.encoding {
-            Encoding::Plain(order) => {
-                if order == ByteOrder::Big {
-                    swap_bytes(bytes.as_slice_mut(), size);
-                }
-                None
-            }
-            Encoding::Time(order, scale) => {
-                if order == ByteOrder::Big {
-                    swap_bytes(bytes.as_slice_mut(), 8);
-                }
-                datetime::scale(bytes.as_slice_mut(), scale).map_err(|e| self.at_row(e, field, rows))?;
-                None
-            }
-            Encoding::Bytes if field.spec.dtype().is_variable() => Some(text(field, &bytes, rows, ascii)),
-            Encoding::Bytes => None,
-            Encoding::Unicode(order) => {
-                if order == ByteOrder::Big {
-                    swap_bytes(bytes.as_slice_mut(), 4);
-                }
-                if field.spec.dtype().is_variable() {
-                    Some(text(field, &bytes, rows, ucs4))
-                } else {
-                    padded(bytes.as_slice_mut(), field.bytes).map_err(|e| self.at_row(e, field, rows))?;
-                    None
-                }
-            }
-        };
-        if let Some(array) = text {
-            let array = array.map_err(|e| self.at_row(e, field, rows))?;
-            let copied = array.values().len() as u64 + (count as u64 + 1) * 8;
-            return Ok(Block { array: Arc::new(array), copied });
-        }
-        let copied = bytes.len() as u64;
-        let mut block = arrow::array_from_buffer(&field.spec, bytes.into(), count).map_err(|e| self.here(e))?;
-        block.copied += copied;
-        Ok(block)
-    }
-
-    /// An error about the element `error.0`-th of those read.
-    fn at_row(&self, (element, what): (usize, String), field: &RawField, rows: Rows) -> Error {
-        let i = element / self.layout.records().max(1);
-        let row = match rows {
+        let number = |i: usize| match rows {
             Rows::From(start, _) => (start + i) as u64,
             Rows::Each(rows) => rows.get(i).copied().unwrap_or(0),
         };
-        self.here(Error::invalid(format!("field {:?}, row {row}: {what}", field.spec.name())))
+        decode(field, self.gathered(field, rows), rows.count(), number).map_err(|e| self.here(e))
     }
+}
+
+/// The array of a field's parts of the records of `rows` rows, which are brought from the file's encoding to ours. `number`
+/// is that of each of the rows, for errors.
+pub(crate) fn decode(
+    field: &RawField,
+    mut bytes: MutableBuffer,
+    rows: usize,
+    number: impl Fn(usize) -> u64,
+) -> Result<Block> {
+    let (dtype, per_row) = (field.spec.dtype(), field.spec.elements().max(1));
+    let at_row = |(element, what): Bad| {
+        Error::invalid(format!("field {:?}, row {}: {what}", field.spec.name(), number(element / per_row)))
+    };
+    let text = match field.encoding {
+        Encoding::Plain(order) => {
+            if order == ByteOrder::Big {
+                swap_bytes(bytes.as_slice_mut(), dtype.component_size());
+            }
+            None
+        }
+        Encoding::Time(order, scale) => {
+            if order == ByteOrder::Big {
+                swap_bytes(bytes.as_slice_mut(), 8);
+            }
+            datetime::scale(bytes.as_slice_mut(), scale).map_err(at_row)?;
+            None
+        }
+        Encoding::Bytes if dtype.is_variable() => Some(text(field, &bytes, rows, ascii)),
+        Encoding::Bytes => None,
+        Encoding::Unicode(order) => {
+            if order == ByteOrder::Big {
+                swap_bytes(bytes.as_slice_mut(), 4);
+            }
+            if dtype.is_variable() {
+                Some(text(field, &bytes, rows, ucs4))
+            } else {
+                padded(bytes.as_slice_mut(), dtype.size()).map_err(at_row)?;
+                None
+            }
+        }
+    };
+    if let Some(array) = text {
+        let array = array.map_err(at_row)?;
+        let copied = array.values().len() as u64 + (rows as u64 + 1) * 8;
+        return Ok(Block { array: Arc::new(array), copied });
+    }
+    let copied = bytes.len() as u64;
+    let mut block = arrow::array_from_buffer(&field.spec, bytes.into(), rows)?;
+    block.copied += copied;
+    Ok(block)
 }
 
 type Bad = (usize, String);
@@ -257,11 +263,11 @@ type Bad = (usize, String);
 fn text(
     field: &RawField,
     bytes: &[u8],
-    rows: Rows,
+    rows: usize,
     decode: fn(&[u8]) -> Option<std::borrow::Cow<'_, str>>,
 ) -> std::result::Result<arrow_array::LargeStringArray, Bad> {
-    let mut to = LargeStringBuilder::with_capacity(rows.count(), bytes.len() / 2);
-    for i in 0..rows.count() {
+    let mut to = LargeStringBuilder::with_capacity(rows, bytes.len() / 2);
+    for i in 0..rows {
         let text = decode(&bytes[i * field.bytes..][..field.bytes]);
         let bad = || {
             let how = if field.encoding == Encoding::Bytes { "UTF-8" } else { "Unicode" };

@@ -47,12 +47,40 @@ fn the_targets_read_what_is_good() {
         ("torch", "pt"),
         ("numpack", "npkg"),
         ("hdf5", "h5"),
+        ("zarr_zip", "zarr.zip"),
     ] {
         for bytes in corpus::good(target) {
             let path = folder.path().join(format!("a.{extension}"));
             std::fs::write(&path, bytes).unwrap();
             assert!(!hyperslab_formats::open_container(&path).unwrap().entries().is_empty(), "{target}");
         }
+    }
+    // Of Zarr, in a folder: every chunk of the one, and every metadata of the other.
+    let path = folder.path().join("a.zarr");
+    let whole = || {
+        let zarr = ZarrFolder::open(&path).unwrap();
+        let source = zarr.open("a").unwrap();
+        let rows = source.rows();
+        let read = |i: usize| source.read(i, 0..rows).unwrap_or_else(|e| panic!("{e}"));
+        assert!((0..source.fields().len()).map(read).all(|block| block.array.len() as u64 == rows));
+    };
+    for bytes in corpus::good("zarr_chunk") {
+        targets::zarr_chunk_folder(&path, bytes[0], &bytes[1..]);
+        whole();
+    }
+    for bytes in corpus::good("zarr_metadata") {
+        let third = bytes.windows(9).any(|window| window == b"node_type");
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join(if third { "zarr.json" } else { ".zarray" }), bytes).unwrap();
+        whole();
+    }
+    for bytes in corpus::good("zarr_zip") {
+        let path = folder.path().join("a.zarr.zip");
+        std::fs::write(&path, bytes).unwrap();
+        let zarr = hyperslab_formats::open_container(&path).unwrap();
+        let source = zarr.open(&zarr.entries()[0].name).unwrap();
+        assert_eq!(source.read(0, 0..source.rows()).unwrap().array.len() as u64, source.rows());
     }
 }
 

@@ -53,7 +53,9 @@ impl Kind {
 
     /// The kind that a path's extension names, or that a folder is by the files in it.
     pub(super) fn of_path(path: &Path) -> Option<Self> {
-        Self::of_extension(&extension(path)).or_else(|| Format::of_folder(path).map(Self::Arrays))
+        let array = Format::of_path(path).ok().map(Self::Arrays);
+        let other = || Self::of_extension(&extension(path));
+        array.or_else(other).or_else(|| Format::of_folder(path).map(Self::Arrays))
     }
 
     /// All extensions, for messages.
@@ -103,8 +105,7 @@ pub(super) async fn from(
     let text = path.to_string_lossy();
     match kind {
         Kind::Arrays(format) => {
-            let by_itself =
-                matches!(Kind::of_extension(&extension(path)), Some(Kind::Arrays(f)) if f.name() == format.name());
+            let by_itself = Format::of_path(path).is_ok_and(|f| f.name() == format.name());
             let entry = entry.map(literal);
             Ok(match (by_itself, entry) {
                 (true, None) => literal(&text),
@@ -149,7 +150,7 @@ pub(super) fn is_glob(path: &Path) -> bool {
 
 /// The name of a file without its extension.
 pub(super) fn stem(path: &Path) -> String {
-    path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default()
+    Format::stem(path)
 }
 
 /// The bytes of a file, or of all files below a folder.

@@ -249,8 +249,8 @@ fn array_files(folder: &Path) -> hyperslab_core::Result<Vec<ArrayFile>> {
     for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        if let (Ok(format), Some(stem), false) = (Format::of_path(&path), path.file_stem(), hidden) {
-            files.push(ArrayFile { name: stem.to_string_lossy().into_owned(), path, format });
+        if let (Ok(format), false) = (Format::of_path(&path), hidden) {
+            files.push(ArrayFile { name: Format::stem(&path), path, format });
         }
     }
     if files.is_empty() {

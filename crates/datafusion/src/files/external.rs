@@ -18,8 +18,10 @@ const ENTRY: [&str; 4] = ["dataset", "array", "tensor", "name"];
 /// A factory for each name and extension of the array formats, in upper case, as DataFusion looks them up.
 pub(crate) fn table_factories() -> impl Iterator<Item = (String, Arc<dyn TableProviderFactory>)> {
     FORMATS.iter().flat_map(|format| {
-        let names = format.extensions().iter().copied().chain([format.name()]);
-        names.map(move |name| (name.to_uppercase(), Arc::new(ArrayTableFactory { format }) as _))
+        let extensions = format.extensions().iter().copied().filter(|e| !e.contains('.'));
+        extensions
+            .chain([format.name()])
+            .map(move |name| (name.to_uppercase(), Arc::new(ArrayTableFactory { format }) as _))
     })
 }
 

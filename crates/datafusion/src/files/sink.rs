@@ -39,7 +39,8 @@ use crate::write::in_order::InOrderExec;
 pub(crate) fn array_sinks() -> impl Iterator<Item = ArrayFormatFactory> {
     let written = FORMATS.iter().filter(|f| f.can_write());
     written.flat_map(|format| {
-        let mut names = format.extensions().to_vec();
+        // Not archives of a folder, which are read only.
+        let mut names: Vec<_> = format.extensions().iter().copied().filter(|e| !e.contains('.')).collect();
         names.extend((!names.contains(&format.name())).then_some(format.name()));
         names.into_iter().map(move |name| ArrayFormatFactory { format, name })
     })

@@ -106,9 +106,9 @@ pub(super) static READ_ZARR: TableFunction = TableFunction {
         aliases: &[],
         kind: FunctionKind::Table,
         signature: "read_zarr(path[, array])",
-        summary: "An array of a Zarr folder, version 2 or 3, as a table of row and value; without its name the list of \
-                  those that are there: name, dtype, shape, bytes. FROM 'folder.zarr::group/array' and FROM \
-                  'folder.zarr' are the same.",
+        summary: "An array of a Zarr folder or of a zip archive of one, version 2 or 3, as a table of row and value; \
+                  without its name the list of those that are there: name, dtype, shape, bytes. FROM \
+                  'folder.zarr::group/array', FROM 'archive.zarr.zip::group/array' and FROM 'folder.zarr' are the same.",
         example: "SELECT max(value) FROM read_zarr('examples/data/digits.zarr', 'labels')",
     },
     parameters: &[Parameter::required("path"), Parameter::optional("array")],

@@ -183,7 +183,8 @@ pub(crate) fn shuffle(from: &[u8], size: usize) -> Vec<u8> {
     to
 }
 
-fn checked(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, [u8]>> {
+/// Takes the checksum off the end, and compares it.
+pub(crate) fn checked(bytes: Cow<'_, [u8]>) -> Result<Cow<'_, [u8]>> {
     let end = bytes.len().checked_sub(4).ok_or_else(|| Error::corrupt("a chunk has no room for its checksum"))?;
     let stored = u32::from_le_bytes([bytes[end], bytes[end + 1], bytes[end + 2], bytes[end + 3]]);
     let found = fletcher32(&bytes[..end]);

@@ -22,15 +22,7 @@ impl NpyLayout {
         let rows = shape.first().copied().unwrap_or(1);
         let cell = shape.get(1..).unwrap_or_default();
         let cell: Vec<usize> = cell.iter().map(|&n| usize::try_from(n).unwrap_or(usize::MAX)).collect();
-        let mut fields = Fields { found: Vec::new(), cell: &cell, end: 0 };
-        match &descr {
-            Descr::Simple(descr) => fields.push(VALUE, descr, &[])?,
-            Descr::Fields(inner) => fields.add("", inner)?,
-        }
-        let Fields { found, end: record, .. } = fields;
-        if found.is_empty() {
-            return Err(Error::unsupported("the .npy has a structured dtype without fields; there is nothing to read"));
-        }
+        let (found, record) = fields_of(&descr, &cell)?;
         let too_large =
             || Error::corrupt(format!("a .npy of shape {shape:?} of {record} bytes each is larger than any file"));
         let full = shape.iter().try_fold(record as u64, |bytes, &n| bytes.checked_mul(n.max(1)));
@@ -66,15 +58,44 @@ impl NpyLayout {
     }
 }
 
+/// The fields of a dtype whose rows have `cell` elements: one named `value`, or those of a structured dtype, those of one in
+/// it as `outer.inner`; and the bytes of a record.
+pub(crate) fn fields_of(descr: &Descr, cell: &[usize]) -> Result<(Vec<RawField>, usize)> {
+    let mut fields = Fields::new(cell);
+    match descr {
+        Descr::Simple(descr) => fields.push(VALUE, descr, &[])?,
+        Descr::Fields(inner) => fields.add("", inner)?,
+    }
+    fields.finish()
+}
+
 /// The fields of a record so far, and where the next one starts.
-struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     found: Vec<RawField>,
     /// The axes of records in a row.
     cell: &'a [usize],
     end: usize,
 }
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
+    /// None yet, of records that are `cell` in a row.
+    pub(crate) fn new(cell: &'a [usize]) -> Self {
+        Self { found: Vec::new(), cell, end: 0 }
+    }
+
+    /// The fields, at least one, and the bytes of a record.
+    pub(crate) fn finish(self) -> Result<(Vec<RawField>, usize)> {
+        if self.found.is_empty() {
+            return Err(Error::unsupported("its structured dtype has no fields; there is nothing to read"));
+        }
+        Ok((self.found, self.end))
+    }
+
+    /// Whether an element, of a subarray of this shape, is all that a row has of a field.
+    pub(crate) fn is_alone(&self, shape: &[u64]) -> bool {
+        self.cell.is_empty() && shape.is_empty()
+    }
+
     fn add(&mut self, outer: &str, fields: &[DescrField]) -> Result<()> {
         for field in fields {
             let name = if outer.is_empty() { field.name.clone() } else { format!("{outer}.{}", field.name) };
@@ -97,9 +118,18 @@ impl Fields<'_> {
     }
 
     fn push(&mut self, name: &str, descr: &str, shape: &[u64]) -> Result<()> {
+        self.push_element(name, element(descr, self.is_alone(shape))?, shape)
+    }
+
+    /// Adds a field whose elements have this dtype, encoding and number of bytes.
+    pub(crate) fn push_element(
+        &mut self,
+        name: &str,
+        (dtype, encoding, item): (DType, Encoding, usize),
+        shape: &[u64],
+    ) -> Result<()> {
         let axes = shape.iter().map(|&n| usize::try_from(n).unwrap_or(usize::MAX));
         let cell: Vec<usize> = self.cell.iter().copied().chain(axes).collect();
-        let (dtype, encoding, item) = element(descr, cell.is_empty())?;
         let spec = FieldSpec::new(name, dtype, cell)?;
         let bytes = shape.iter().try_fold(item, |b, &n| b.checked_mul(usize::try_from(n).ok()?));
         let end = bytes.and_then(|b| self.end.checked_add(b)).filter(|&e| i32::try_from(e).is_ok());
@@ -117,7 +147,7 @@ impl Fields<'_> {
 
 /// The dtype, the encoding and the bytes of an element. Text is text where it is all of a row (`alone`), and bytes
 /// filled up with NUL otherwise.
-fn element(descr: &str, alone: bool) -> Result<(DType, Encoding, usize)> {
+pub(crate) fn element(descr: &str, alone: bool) -> Result<(DType, Encoding, usize)> {
     let order = if descr.starts_with('>') { ByteOrder::Big } else { ByteOrder::Little };
     let kind = descr.trim_start_matches(['<', '>', '=', '|']);
     let length = |digits: &str| digits.parse::<u32>().ok().filter(|&n| n > 0 && n < 1 << 29);

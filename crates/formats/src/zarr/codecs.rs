@@ -8,13 +8,14 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use hyperslab_core::{Error, Result};
 
 use super::blosc;
-use crate::hdf5::filters::{shuffle, unshuffle};
+use super::filters::Filter;
+use crate::hdf5::filters::{checked, shuffle, unshuffle};
 
 /// The most bytes that a byte of any of the compressors can stand for, beyond which a result is not believed.
 const MAX_RATIO: usize = 1 << 17;
 
 /// A codec of bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Codec {
     /// gzip at a level, as are the next ones.
     Gzip(u32),
@@ -30,12 +31,40 @@ pub(super) enum Codec {
     Crc32c,
     /// The bytes of elements of so many bytes by position.
     Shuffle(usize),
+    /// Another checksum of four bytes, or one elsewhere.
+    Sum(Sum),
+    /// A filter of numbers.
+    Filter(Filter),
+}
+
+/// The checksums of numcodecs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sum {
+    /// CRC-32C before the bytes.
+    Crc32cFirst,
+    /// CRC-32, and whether it is before the bytes.
+    Crc32(bool),
+    /// Adler-32, and whether it is before the bytes.
+    Adler32(bool),
+    /// HDF5's, after the bytes.
+    Fletcher32,
 }
 
 impl Codec {
     /// Whether it takes time.
     pub(super) fn is_compression(self) -> bool {
-        !matches!(self, Self::Crc32c)
+        !matches!(self, Self::Crc32c | Self::Sum(_))
+    }
+
+    /// The most bytes that are stored for so many.
+    fn stored_bytes(&self, bytes: usize) -> usize {
+        match self {
+            Self::Filter(filter) => filter.stored_bytes(bytes),
+            Self::Shuffle(_) => bytes,
+            Self::Crc32c | Self::Sum(_) => bytes.saturating_add(4),
+            // What does not compress gets a little longer.
+            _ => bytes.saturating_add(bytes / 8 + 1024),
+        }
     }
 
     fn undo(self, bytes: Cow<'_, [u8]>, most: usize) -> Result<Cow<'_, [u8]>> {
@@ -66,6 +95,8 @@ impl Codec {
             }
             Self::Shuffle(size) if size > 1 => Cow::Owned(unshuffle(&bytes, size)),
             Self::Shuffle(_) => bytes,
+            Self::Sum(sum) => sum.undo(bytes)?,
+            Self::Filter(filter) => filter.undo(bytes, most)?,
         })
     }
 
@@ -89,19 +120,70 @@ impl Codec {
             }
             Self::Shuffle(size) if size > 1 => Cow::Owned(shuffle(&bytes, size)),
             Self::Shuffle(_) => bytes,
-            Self::Blosc | Self::Lz4 => {
-                return Err(Error::unsupported("blosc and lz4 are read and not written; choose zstd"));
+            Self::Blosc | Self::Lz4 | Self::Sum(_) | Self::Filter(_) => {
+                return Err(Error::unsupported("only gzip, zlib, zstd, crc32c and shuffle are written; choose zstd"));
             }
         })
     }
 }
 
+impl Sum {
+    fn undo(self, bytes: Cow<'_, [u8]>) -> Result<Cow<'_, [u8]>> {
+        let name = match self {
+            Self::Fletcher32 => return checked(bytes),
+            Self::Crc32cFirst => "crc32c",
+            Self::Crc32(_) => "crc32",
+            Self::Adler32(_) => "adler32",
+        };
+        let short = || Error::corrupt("a chunk has no room for its checksum");
+        let at = match self {
+            Self::Crc32(false) | Self::Adler32(false) => bytes.len().checked_sub(4).ok_or_else(short)?,
+            _ => 0,
+        };
+        let stored = bytes[at..].first_chunk::<4>().map(|b| u32::from_le_bytes(*b)).ok_or_else(short)?;
+        let rest = if at == 0 { 4..bytes.len() } else { 0..at };
+        let found = match self {
+            Self::Adler32(_) => adler32(&bytes[rest.clone()]),
+            Self::Crc32(_) => {
+                let mut crc = flate2::Crc::new();
+                crc.update(&bytes[rest.clone()]);
+                crc.sum()
+            }
+            _ => crc32c::crc32c(&bytes[rest.clone()]),
+        };
+        if found != stored {
+            return Err(Error::corrupt(format!("a chunk's checksum ({name}) does not match: the file is damaged")));
+        }
+        Ok(match bytes {
+            Cow::Borrowed(b) => Cow::Borrowed(&b[rest]),
+            Cow::Owned(b) => Cow::Owned(b[rest].to_vec()),
+        })
+    }
+}
+
+/// Source: <https://www.rfc-editor.org/rfc/rfc1950#section-8>.
+fn adler32(bytes: &[u8]) -> u32 {
+    let (mut a, mut b) = (1_u32, 0_u32);
+    // So many that the sums do not overflow.
+    for part in bytes.chunks(5552) {
+        for &byte in part {
+            a += u32::from(byte);
+            b += a;
+        }
+        (a, b) = (a % 65521, b % 65521);
+    }
+    b << 16 | a
+}
+
+/// The most bytes that codecs store for so many.
+pub(super) fn stored_bytes(codecs: &[Codec], bytes: usize) -> usize {
+    codecs.iter().fold(bytes, |bytes, codec| codec.stored_bytes(bytes))
+}
+
 /// Undoes codecs, the last one first; the result has at most `most` bytes.
 pub(super) fn undo<'a>(codecs: &[Codec], stored: Cow<'a, [u8]>, most: usize) -> Result<Cow<'a, [u8]>> {
-    // A checksum or a frame makes what is in between a little longer.
-    let between = most.saturating_add(most / 64 + 1024);
     let bytes = codecs.iter().enumerate().rev().try_fold(stored, |bytes, (i, codec)| -> Result<Cow<'a, [u8]>> {
-        let room = if i == 0 { most } else { between };
+        let room = stored_bytes(&codecs[..i], most);
         match bytes {
             Cow::Borrowed(b) => codec.undo(Cow::Borrowed(b), room),
             Cow::Owned(b) => Ok(Cow::Owned(codec.undo(Cow::Owned(b), room)?.into_owned())),

@@ -55,9 +55,13 @@ impl ZarrSink {
     /// Starts a folder.
     ///
     /// # Errors
-    /// `AlreadyExists` for what may not be overwritten; `Invalid` for options that are not known or not possible, and for
-    /// something at `path` that is no Zarr folder; `Io`.
+    /// `AlreadyExists` for what may not be overwritten; `Unsupported` for a `.zip`; `Invalid` for options that are not known
+    /// or not possible, and for something at `path` that is no Zarr folder; `Io`.
     pub fn create(path: &Path, options: &WriteOptions) -> Result<Self> {
+        if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("zip")) {
+            let why = "zip archives of Zarr are read and not written; write a folder, as x.zarr, and pack it without compression";
+            return Err(Error::unsupported(why).with("file", path.display()));
+        }
         let read = ZarrOptions::new(options).map_err(|e| e.with("file", path.display()))?;
         let folder = NewFolder::create(path, options.replaces(), "Zarr folder", super::MARKS)?;
         Ok(Self {
@@ -135,7 +139,7 @@ impl ZarrSink {
     /// Writes the metadata of the groups, and gives the folder its name.
     fn publish(mut self) -> Result<SinkSummary> {
         self.complete()?;
-        let stem = self.folder.target().file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        let stem = crate::Format::stem(self.folder.target());
         let only = matches!(self.arrays.as_slice(), [only] if *only == stem) && self.groups.is_empty();
         let alone = self.arrays.iter().any(String::is_empty);
         if !only && !alone {

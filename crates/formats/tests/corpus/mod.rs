@@ -27,8 +27,11 @@ pub(crate) fn good(target: &str) -> Vec<Vec<u8>> {
         "torch" => data(&["views.pt"]),
         "numpack" => data(&["numpack.npkg"]),
         "hdf5" => hdf5_files(),
-        "zarr_metadata" => vec![METADATA_3.as_bytes().to_vec(), METADATA_2.as_bytes().to_vec()],
+        "zarr_metadata" => {
+            [METADATA_3, METADATA_2, RECORDS_3, RECORDS_2].iter().map(|json| json.as_bytes().to_vec()).collect()
+        }
         "zarr_chunk" => chunks(),
+        "zarr_zip" => [archives(), data(&["python.zarr.zip"])].concat(),
         _ => panic!("no good files of {target}"),
     }
 }
@@ -40,6 +43,15 @@ const METADATA_3: &str = r#"{"zarr_format":3,"node_type":"array","shape":[40,3],
     {"name":"zstd","configuration":{"level":1,"checksum":false}}]}"#;
 const METADATA_2: &str = r#"{"zarr_format":2,"shape":[40,3],"chunks":[4,2],"dtype":"<i2","fill_value":7,"order":"F",
     "filters":null,"dimension_separator":".","compressor":{"id":"blosc","cname":"lz4","clevel":5,"shuffle":1,"blocksize":0}}"#;
+
+const RECORDS_3: &str = r#"{"zarr_format":3,"node_type":"array","shape":[6],"data_type":{"name":"struct","configuration":{
+    "fields":[{"name":"a","data_type":"int16"},["n",{"name":"structured","configuration":{"fields":[["t",
+    {"name":"numpy.datetime64","configuration":{"unit":"D","scale_factor":2}}],["u",{"name":"fixed_length_utf32",
+    "configuration":{"length_bytes":8}}]]}}]]}},"fill_value":{"a":3,"n":{"t":5,"u":"x"}},
+    "chunk_grid":{"name":"regular","configuration":{"chunk_shape":[3]}},"chunk_key_encoding":"default","codecs":["bytes"]}"#;
+const RECORDS_2: &str = r#"{"zarr_format":2,"shape":[4],"chunks":[2],"dtype":[["a","<i2"],["b",[["c","|S3"],["","|V1"],["d",
+    "<f4",[2]]]],["e",">U3"]],"fill_value":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","order":"C","filters":[{"id":"shuffle","elementsize":26},
+    {"id":"crc32"}],"compressor":null}"#;
 
 /// Chunks of 20 rows of int32, each after the number of its codecs.
 fn chunks() -> Vec<Vec<u8>> {
@@ -57,9 +69,44 @@ fn chunks() -> Vec<Vec<u8>> {
     let end = index(&places);
     shard.extend([end.clone(), crc32c::crc32c(&end).to_le_bytes().to_vec()].concat());
     let first = [index(&[(64, 20), (84, 20), (104, 20), (u64::MAX, u64::MAX)]), raw.clone()].concat();
-    let packed = [raw.clone(), zstd::bulk::compress(&raw, 1).unwrap(), gzip(&raw), blosc(&raw), checked, shard, first];
+    // Two shards of two chunks, of which the very last is not stored.
+    let big: Vec<u8> = [32_u64, 72, 104, 52].iter().flat_map(|n| n.to_be_bytes()).collect();
+    let inner = [raw[..40].to_vec(), index(&[(0, 20), (20, 20)])].concat();
+    let last = [raw[40..60].to_vec(), index(&[(0, 20), (u64::MAX, u64::MAX)])].concat();
+    let nested = [big, inner, last].concat();
+    let whole = [raw.clone(), index(&[(0, 40), (40, 40)])].concat();
+    let whole = zstd::bulk::compress(&whole, 1).unwrap();
+    let deltas: Vec<u8> = [0, 0].into_iter().chain([1, 0].repeat(19)).collect();
+    let summed = [27_525_140_u32.to_le_bytes().to_vec(), deltas.clone()].concat();
+    let raw = || raw.clone();
+    let first = [raw(), zstd::bulk::compress(&raw(), 1).unwrap(), gzip(&raw()), blosc(&raw()), checked, shard, first];
+    let packed = first.into_iter().chain([nested, whole, summed, deltas]);
     (0_u8..).zip(packed).map(|(codecs, chunk)| [vec![codecs], chunk].concat()).collect()
 }
+
+/// Archives of a group of two arrays, one stored and one deflated.
+fn archives() -> Vec<Vec<u8>> {
+    let second = METADATA_2.replace("\"compressor\":{", "\"compressor\":null,\"x\":{");
+    let group = r#"{"zarr_format":2}"#;
+    let chunk: Vec<u8> = (0..16).collect();
+    let stored =
+        [(".zgroup", group.as_bytes()), ("a/.zarray", second.as_bytes()), ("a/0.0", &chunk), ("a/0.0", &chunk)];
+    let stored = stored.map(|(name, bytes)| Entry::stored(name, bytes));
+    let shard = METADATA_3.split_once("\"codecs\":").unwrap().0;
+    let shard = format!("{shard}\"codecs\":[{}]}}", SHARDING);
+    let index: Vec<u8> = [0_u64, 8].iter().flat_map(|n| n.to_le_bytes()).collect();
+    let chunk = [vec![7; 8], index.repeat(4)].concat();
+    let packed = [
+        ("zarr.json", br#"{"zarr_format":3,"node_type":"group"}"#.to_vec()),
+        ("b/zarr.json", shard.into_bytes()),
+        ("b/0.0", chunk),
+    ];
+    let packed = packed.map(|(name, bytes)| deflated(name, bytes.len(), &bytes, 0));
+    vec![zip(&stored), zip(&packed)]
+}
+
+const SHARDING: &str =
+    r#"{"name":"sharding_indexed","configuration":{"chunk_shape":[2,1],"codecs":["bytes"],"index_codecs":["bytes"]}}"#;
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut out = GzEncoder::new(Vec::new(), Compression::fast());
@@ -120,7 +167,7 @@ pub(crate) type Hostile = (&'static str, String, Vec<u8>);
 
 /// All of them.
 pub(crate) fn hostile() -> Vec<Hostile> {
-    [npy(), npz(), safetensors(), torch(), numpack(), zarr()].concat()
+    [npy(), npz(), safetensors(), torch(), numpack(), zarr(), zarr_zip()].concat()
 }
 
 fn npy_of(dict: &str) -> Vec<u8> {
@@ -387,7 +434,22 @@ fn zarr() -> Vec<Hostile> {
             r#"{{"name":"sharding_indexed","configuration":{{"chunk_shape":[4,2],"codecs":[{shards}],"index_codecs":[]}}}}"#
         );
     }
+    let deep = |open: &str, close: &str| format!("{}\"<i2\"{}", open.repeat(20), close.repeat(20));
+    all.push(("records in records", second("\"<i2\"", &deep(r#"[["a","#, "]]"))));
+    all.push((
+        "version 2: a subarray larger than any memory",
+        second("\"<i2\"", r#"[["a","<i2",[4294967295,4294967295]]]"#),
+    ));
+    all.push(("a record larger than any memory", second("\"<i2\"", r#"[["a","|V2147483647"],["b","|V2147483647"]]"#)));
+    all.push(("many fields", second("\"<i2\"", &format!("[{}[\"a\",\"<i2\"]]", "[\"a\",\"<i2\"],".repeat(100_000)))));
     let codecs = METADATA_3.split_once("\"codecs\":").unwrap().0;
+    let sharding = |codecs: &str, order: &str| {
+        format!("{codecs}\"codecs\":[{order}{SHARDING}]}}").replace("[4,2]", "[4611686018427387904,2]").into_bytes()
+    };
+    all.push(("a shard larger than any memory", sharding(codecs, "")));
+    let turned =
+        r#"{"name":"transpose","configuration":{"order":[0,1]}},{"name":"transpose","configuration":{"order":[1,0]}},"#;
+    all.push(("a turned shard larger than any memory", sharding(codecs, turned)));
     all.push(("shards in shards", format!("{codecs}\"codecs\":[{shards}]}}").into_bytes()));
     let mut files: Vec<Hostile> =
         all.into_iter().map(|(what, bytes)| ("zarr_metadata", what.to_owned(), bytes)).collect();
@@ -399,7 +461,11 @@ fn zarr() -> Vec<Hostile> {
     // A frame of zstd that claims 2^62 bytes.
     let claims = [&0xFD2F_B528_u32.to_le_bytes()[..], &[0xe0], &(1_u64 << 62).to_le_bytes(), &[1, 0, 0]].concat();
     let far = [u64::MAX - 1, 20, 1 << 62, 1 << 62, 0, u64::MAX - 1, 64, 20].map(u64::to_le_bytes).concat();
-    for (codecs, chunk) in bombs.into_iter().chain([(3, large), (1, claims), (6, far)]) {
+    // A shard of zeros as a whole, whose index says that all of it is a chunk, and one that is in itself.
+    let inside = [0_u64, 64, 0, 64].map(u64::to_be_bytes).concat();
+    let inside = [inside.clone(), inside].concat();
+    let more = [(8, zstd::bulk::compress(&zeros, 1).unwrap().repeat(BOMB as usize)), (7, inside)];
+    for (codecs, chunk) in bombs.into_iter().chain([(3, large), (1, claims), (6, far)]).chain(more) {
         files.push((
             "zarr_chunk",
             format!("a chunk that claims too much, or is a bomb, of codecs {codecs}"),
@@ -407,4 +473,33 @@ fn zarr() -> Vec<Hostile> {
         ));
     }
     files
+}
+
+fn zarr_zip() -> Vec<Hostile> {
+    let size = (BOMB as usize) << 20;
+    let array = |name: &str| Entry::stored(name, METADATA_3.as_bytes());
+    let group = || Entry::stored("zarr.json", br#"{"zarr_format":3,"node_type":"group"}"#);
+    let chunk = |entry: Entry| zip(&[array("zarr.json"), entry]);
+    let deep = "a/".repeat(30_000) + "zarr.json";
+    let away = |at| Entry { at: Some(at), ..array("zarr.json") };
+    let mut names = vec![group(), array("../../zarr.json"), array("/etc/zarr.json"), array("a/../b/zarr.json")];
+    names.extend(["a\\..\\b/zarr.json", "a//zarr.json", "./zarr.json", "a\0/zarr.json", "", "/", "a/"].map(array));
+    let mut json = zip(&[deflated("zarr.json", size, b"[", BOMB as usize)]);
+    let all = vec![
+        ("a bomb as its metadata", json.clone()),
+        (
+            "a bomb as its metadata, of which it says that it is small",
+            zip(&[deflated("zarr.json", 500, b"[", BOMB as usize)]),
+        ),
+        ("a bomb as a chunk", chunk(deflated("0.0", size, b"", BOMB as usize))),
+        ("a bomb as a chunk that says that it is small", chunk(deflated("0.0", 24, b"", BOMB as usize))),
+        ("a small chunk that says that it is large", chunk(deflated("0.0", u32::MAX as usize - 1, b"x", 0))),
+        ("names that lead out", zip(&names)),
+        ("many folders in each other", zip(&[group(), array(&deep)])),
+        ("two files in one place", zip(&[away(0), away(0)])),
+        ("a file behind the end", zip(&[away(1 << 30)])),
+        ("a method that nobody knows", zip(&[Entry { method: 99, ..array("zarr.json") }])),
+        ("half of an archive", json.split_off(json.len() / 2)),
+    ];
+    all.into_iter().map(|(what, bytes)| ("zarr_zip", what.to_owned(), bytes)).collect()
 }

@@ -22,6 +22,7 @@ pub(crate) const TARGETS: &[(&str, Target)] = &[
     ("hdf5", hdf5),
     ("zarr_metadata", zarr_metadata),
     ("zarr_chunk", zarr_chunk),
+    ("zarr_zip", zarr_zip),
 ];
 
 /// A `.npy` file, of structured dtypes, too.
@@ -79,16 +80,29 @@ pub(crate) fn zarr_metadata(bytes: &[u8]) {
 /// A chunk of a Zarr array of 40 rows, the first of two. Its codecs are those of the number that the first byte is.
 pub(crate) fn zarr_chunk(bytes: &[u8]) {
     let Some((codecs, bytes)) = bytes.split_first() else { return };
-    let codecs = CODECS[usize::from(*codecs) % CODECS.len()];
+    in_folder(|folder| {
+        let path = folder.join("a.zarr");
+        zarr_chunk_folder(&path, *codecs, bytes);
+        read(&path);
+    });
+}
+
+/// Makes the folder that [`zarr_chunk`] reads.
+pub(crate) fn zarr_chunk_folder(path: &Path, codecs: u8, chunk: &[u8]) {
+    let codecs = CODECS[usize::from(codecs) % CODECS.len()];
     let metadata = format!(
         r#"{{"zarr_format":3,"node_type":"array","shape":[40],"data_type":"int32","fill_value":0,"attributes":{{}},
             "chunk_grid":{{"name":"regular","configuration":{{"chunk_shape":[20]}}}},
             "chunk_key_encoding":{{"name":"default","configuration":{{"separator":"/"}}}},"codecs":[{codecs}]}}"#
     );
-    zarr(|folder| {
-        write(&folder.join("zarr.json"), metadata.as_bytes());
-        write(&folder.join("c/0"), bytes);
-    });
+    let _ = std::fs::remove_dir_all(path);
+    write(&path.join("zarr.json"), metadata.as_bytes());
+    write(&path.join("c/0"), chunk);
+}
+
+/// A zip archive of a Zarr hierarchy.
+pub(crate) fn zarr_zip(bytes: &[u8]) {
+    file("zarr.zip", bytes);
 }
 
 /// What the chunks of [`zarr_chunk`] are packed with.
@@ -104,6 +118,14 @@ pub(crate) const CODECS: &[&str] = &[
     r#"{"name":"sharding_indexed","configuration":{"chunk_shape":[5],"index_location":"start",
         "codecs":[{"name":"bytes","configuration":{"endian":"little"}}],
         "index_codecs":[{"name":"bytes","configuration":{"endian":"little"}}]}}"#,
+    // Shards in shards, with all that may be around them, and shards that are packed as a whole.
+    r#"{"name":"sharding_indexed","configuration":{"chunk_shape":[10],"index_location":"start","codecs":[
+        {"name":"sharding_indexed","configuration":{"chunk_shape":[5],"codecs":[{"name":"bytes"}],"index_codecs":[{"name":"bytes"}]}}],
+        "index_codecs":[{"name":"bytes","configuration":{"endian":"big"}}]}}"#,
+    r#"{"name":"sharding_indexed","configuration":{"chunk_shape":[10],"codecs":[{"name":"bytes"}],
+        "index_codecs":[{"name":"bytes"}]}},{"name":"zstd"}"#,
+    r#"{"name":"numcodecs.delta","configuration":{"dtype":"<i4","astype":"<i2"}},{"name":"bytes"},{"name":"numcodecs.adler32"}"#,
+    r#"{"name":"numcodecs.fixedscaleoffset","configuration":{"offset":3,"scale":0,"dtype":"<i4","astype":"<f2"}},{"name":"bytes"}"#,
 ];
 
 /// Reads the bytes as a file of this extension.
