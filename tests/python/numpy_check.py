@@ -36,9 +36,10 @@ for file in ["stored.npz", "deflate.npz"]:
             assert records.dtype.names == tuple(FIELDS)
             for name in FIELDS:
                 check(records[name], name, rows)
-records = np.load("records.npy")
-for name in FIELDS:
-    check(records[name], name, 1000)
+for file in ["records.npy", "grown.npy"]:
+    records = np.load(file)
+    for name in FIELDS:
+        check(records[name], name, 1000)
 with safe_open("tensors.safetensors", "np") as tensors:
     assert tensors.metadata() == {"note": "grüße"}
     for rows in [0, 1, 1000]:

@@ -86,5 +86,12 @@ fn numpy_and_safetensors_read_what_is_written() {
     let mut sink: Box<dyn ArraySink> = Format::named("npy").unwrap().create(&path, &fields(), &options).unwrap();
     sink.write(&batch(&fields(), 1000)).unwrap();
     sink.finish().unwrap();
+    let path = folder.path().join("grown.npy");
+    for rows in [0..400, 400..1000] {
+        let options = WriteOptions::new().set("text_width", "8");
+        let mut sink = Format::named("npy").unwrap().append(&path, &fields(), &options).unwrap();
+        sink.write(&batch(&fields(), 1000).slice(rows.start, rows.len())).unwrap();
+        sink.finish().unwrap();
+    }
     python.run("numpy_check.py", &[], folder.path());
 }

@@ -81,7 +81,7 @@ fn info(call: &mut Call<'_>) -> Result<LogicalPlan> {
     let columns = [
         ("path", text(path.display().to_string())),
         ("version", number(u64::from(info.version))),
-        ("dtype", text(info.dtype.to_string())),
+        ("dtype", text(info.dtype)),
         ("byte_order", text(order.to_owned())),
         ("fortran_order", truth(info.fortran_order)),
         ("shape", text(shown(&info.shape))),

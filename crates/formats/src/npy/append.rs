@@ -1,21 +1,20 @@
 //! Appending to `.npy` files.
 
 use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
-use arrow_array::Array;
-use hyperslab_core::npy::write_header;
-use hyperslab_core::{ByteOrder, Error, ErrorKind, FieldSpec, Result, SinkSummary, arrow};
+use arrow_array::{Array, RecordBatch, make_array};
+use hyperslab_core::{DType, Error, ErrorKind, FieldSpec, Result, SinkSummary, VALUE};
 
-use super::convert::{swap_bytes, to_fortran};
+use super::encode::Record;
 use super::growth::Header;
 use super::lock::{is_at, open_locked, real};
+use super::text::TEXT_WIDTH;
 use super::widen::refuse_interrupted;
 use crate::output::NewFile;
 
-const ALIGN: usize = 64;
 /// How often a file that others make and take back is looked for.
 const MOST_TRIES: usize = 100;
 
@@ -34,7 +33,8 @@ pub enum HeaderMode {
 }
 
 /// A `.npy` file that grows by items: by `array[i]` in C order (along axis 0), by `array[..., i]` in Fortran order (along
-/// the last axis).
+/// the last axis). An item of a structured dtype is a record of all its fields, and text has room for as many characters
+/// as the file's dtype says.
 ///
 /// Several threads may share one, and several processes may have the same file open: a lock on the file keeps the appends
 /// apart, and nothing tells in which order they come. Bytes are written and synced before the header that counts them. An
@@ -57,8 +57,9 @@ pub enum HeaderMode {
 #[derive(Debug)]
 pub struct NpyAppender {
     path: PathBuf,
-    item: FieldSpec,
-    order: ByteOrder,
+    record: Record,
+    /// Bytes of an item.
+    item_bytes: usize,
     fortran: bool,
     mode: HeaderMode,
     state: Mutex<State>,
@@ -91,13 +92,13 @@ impl NpyAppender {
         let mut file = open_locked(&path, mode == HeaderMode::EachAppend)?;
         let header = checked_header(&mut file, &path)?;
         let here = |e: Error| e.with("file", path.display());
-        let (item, items) = (header.item().map_err(here)?, header.items().map_err(here)?);
-        let (order, fortran) = (header.parsed.byte_order, header.parsed.fortran_order);
+        let (record, items) = (header.record().map_err(here)?, header.items().map_err(here)?);
+        let (item_bytes, fortran) = (record.bytes(), header.fortran_order());
         if mode == HeaderMode::EachAppend {
             file.unlock().map_err(|e| Error::io("unlocking", path.display(), e))?;
         }
         let state = Mutex::new(State { file, header, items, appended: 0, created: false, failed: false });
-        Ok(Self { path, item, order, fortran, mode, state })
+        Ok(Self { path, record, item_bytes, fortran, mode, state })
     }
 
     /// As [`open`](Self::open); where there is no file, one without items is made first, of `item`'s dtype and cell, and
@@ -105,19 +106,46 @@ impl NpyAppender {
     ///
     /// # Errors
     /// As [`open`](Self::open); `Invalid` when the file that is there has items of another dtype or shape, or is in the
-    /// other order; `Unsupported` for text and binary, and for bfloat16, which NumPy has not.
+    /// other order; `Unsupported` for text, binary and bfloat16, of which no file is made.
     pub fn create(path: impl AsRef<Path>, item: &FieldSpec, fortran: bool, mode: HeaderMode) -> Result<Self> {
-        let path = path.as_ref();
+        Self::make(path.as_ref(), std::slice::from_ref(item), None, fortran, mode)
+    }
+
+    /// As [`create`](Self::create), of records of several fields, with `text_width` characters in each text of a file that
+    /// is made.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create); `Invalid` when the file that is there has other fields, naming the first difference;
+    /// `Unsupported` for text in a new file without a width.
+    pub fn create_records(
+        path: impl AsRef<Path>,
+        fields: &[FieldSpec],
+        text_width: Option<usize>,
+        mode: HeaderMode,
+    ) -> Result<Self> {
+        Self::make(path.as_ref(), fields, text_width, false, mode)
+    }
+
+    pub(super) fn make(
+        path: &Path,
+        fields: &[FieldSpec],
+        text_width: Option<usize>,
+        fortran: bool,
+        mode: HeaderMode,
+    ) -> Result<Self> {
         let mut tries = 0;
         let appender = loop {
             tries += 1;
             let created = match path.exists() {
                 true => false,
-                false => match new_file(path, item, fortran).map_err(|e| e.with("file", path.display())) {
-                    // Another one was faster.
-                    Err(e) if e.kind() == ErrorKind::AlreadyExists => false,
-                    other => other.map(|()| true)?,
-                },
+                false => {
+                    let made = new_file(path, fields, text_width, fortran).map_err(|e| e.with("file", path.display()));
+                    match made {
+                        // Another one was faster.
+                        Err(e) if e.kind() == ErrorKind::AlreadyExists => false,
+                        other => other.map(|()| true)?,
+                    }
+                }
             };
             match Self::open(path, mode) {
                 // Another one had made the file, and took it back.
@@ -130,7 +158,10 @@ impl NpyAppender {
             }
         };
         // In one dimension the orders are the same.
-        if appender.fortran != fortran && !item.cell().is_empty() && !appender.item.cell().is_empty() {
+        let has_axes = |field: Option<&FieldSpec>| field.is_some_and(|f| !f.cell().is_empty());
+        let alone = fields.len() == 1 && appender.record.fields().len() == 1;
+        if alone && appender.fortran != fortran && has_axes(fields.first()) && has_axes(appender.record.fields().next())
+        {
             let name = |fortran| if fortran { "Fortran" } else { "C" };
             let (found, wanted) = (name(appender.fortran), name(fortran));
             return Err(appender.here(Error::invalid(format!(
@@ -138,13 +169,13 @@ impl NpyAppender {
                 if appender.fortran { -1 } else { 0 }
             ))));
         }
-        appender.check_item(item)?;
+        appender.check_fields(fields)?;
         Ok(appender)
     }
 
-    /// The field of one item, named `value`.
-    pub fn item(&self) -> &FieldSpec {
-        &self.item
+    /// The fields of one item: one, or those of a structured dtype.
+    pub fn fields(&self) -> impl ExactSizeIterator<Item = &FieldSpec> {
+        self.record.fields()
     }
 
     /// Whether the file is in Fortran order, and so grows along its last axis.
@@ -157,41 +188,68 @@ impl NpyAppender {
         &self.path
     }
 
-    /// Refuses items of another dtype or shape: values are never cast.
+    /// Refuses items of other fields: values are never cast. The name of an only one does not matter.
     ///
     /// # Errors
-    /// `Invalid`, naming both.
-    pub fn check_item(&self, item: &FieldSpec) -> Result<()> {
-        if (item.dtype(), item.cell()) == (self.item.dtype(), self.item.cell()) {
-            return Ok(());
+    /// `Invalid`, naming the first difference.
+    pub fn check_fields(&self, fields: &[FieldSpec]) -> Result<()> {
+        let shown = |field: &FieldSpec| format!("{}{:?}", field.dtype(), field.cell());
+        let names =
+            |fields: &mut dyn Iterator<Item = &FieldSpec>| fields.map(|f| f.name()).collect::<Vec<_>>().join(", ");
+        if fields.len() != self.record.fields().len() {
+            return Err(self.here(Error::invalid(format!(
+                "the file's fields are {}, and rows of {} are to be appended; select as many as the file has, in its order",
+                names(&mut self.record.fields()),
+                names(&mut fields.iter())
+            ))));
         }
-        Err(self.here(Error::invalid(format!(
-            "the file's items are {}{:?}, and {}{:?} is to be appended; cast or reshape it",
-            self.item.dtype(),
-            self.item.cell(),
-            item.dtype(),
-            item.cell()
-        ))))
+        for (i, (found, given)) in self.record.fields().zip(fields).enumerate() {
+            let same = (found.dtype(), found.cell()) == (given.dtype(), given.cell());
+            if fields.len() > 1 && (!same || found.name() != given.name()) {
+                return Err(self.here(Error::invalid(format!(
+                    "field {} of the file is {:?} of {}, and {:?} of {} is to be appended; select the fields in the file's order, \
+                     {}, under its names, and cast or reshape them",
+                    i + 1,
+                    found.name(),
+                    shown(found),
+                    given.name(),
+                    shown(given),
+                    names(&mut self.record.fields())
+                ))));
+            }
+            if !same {
+                return Err(self.here(Error::invalid(format!(
+                    "the file's items are {}, and {} is to be appended; cast or reshape it",
+                    shown(found),
+                    shown(given)
+                ))));
+            }
+        }
+        Ok(())
     }
 
-    /// Appends items, one for each row of a column of [`item`](Self::item)'s Arrow type. Returns how many the file has
-    /// now. No items are no error.
+    /// Appends items of the only field, one for each row of a column of its Arrow type. Returns how many the file has now.
+    /// No items are no error.
     ///
     /// # Errors
-    /// `Invalid` for a NULL, another type, and a file that another program has changed to other items or left
-    /// incomplete; `Io`. The file is then as it was.
+    /// As [`append_rows`](Self::append_rows).
     pub fn append(&self, items: &dyn Array) -> Result<u64> {
+        let batch = RecordBatch::try_from_iter_with_nullable([(VALUE, make_array(items.to_data()), true)]);
+        self.append_rows(&batch.map_err(|e| self.here(Error::invalid("the items are no column").because(e)))?)
+    }
+
+    /// Appends items, one for each row, of which the columns are the [`fields`](Self::fields) in their order, of their Arrow
+    /// types. Returns how many the file has now. No items are no error.
+    ///
+    /// # Errors
+    /// `Invalid` for a NULL, another type, a text that has no room, and a file that another program has changed to other
+    /// items or left incomplete; `Io`. The file is then as it was.
+    pub fn append_rows(&self, rows: &RecordBatch) -> Result<u64> {
         let first_row = self.lock().appended;
-        let bytes = arrow::raw_bytes(&self.item, items, first_row).map_err(|e| self.here(e))?;
-        let (size, cell) = (self.item.dtype().size(), self.item.cell());
-        let turned = (self.fortran && cell.len() > 1).then(|| to_fortran(cell, size, &bytes));
-        let swapped = (self.order == ByteOrder::Big).then(|| {
-            let mut bytes = turned.clone().unwrap_or_else(|| bytes.to_vec());
-            swap_bytes(&mut bytes, self.item.dtype().component_size());
-            bytes
-        });
-        let bytes = swapped.as_deref().or(turned.as_deref()).unwrap_or(&bytes);
-        self.append_bytes(items.len() as u64, bytes)
+        let checked = self.record.check(rows, first_row).map_err(|e| self.here(e))?;
+        self.append_with(rows.num_rows() as u64, &mut |file| {
+            self.record.write(&checked, &mut |bytes: &[u8]| file.write_all(bytes))
+        })
     }
 
     /// Appends items that are already in the file's byte order and axis order. Returns how many the file has now.
@@ -199,10 +257,14 @@ impl NpyAppender {
     /// # Errors
     /// `Invalid` when `bytes` are not so many items; otherwise as [`append`](Self::append).
     pub fn append_bytes(&self, items: u64, bytes: &[u8]) -> Result<u64> {
-        if items.checked_mul(self.item.row_bytes() as u64) != Some(bytes.len() as u64) {
-            let why = format!("{} bytes are not {items} items of {} each", bytes.len(), self.item.row_bytes());
+        if items.checked_mul(self.item_bytes as u64) != Some(bytes.len() as u64) {
+            let why = format!("{} bytes are not {items} items of {} each", bytes.len(), self.item_bytes);
             return Err(self.here(Error::invalid(why)));
         }
+        self.append_with(items, &mut |file| file.write_all(bytes))
+    }
+
+    fn append_with(&self, items: u64, write: &mut dyn FnMut(&mut File) -> io::Result<()>) -> Result<u64> {
         let mut state = self.lock();
         if state.failed {
             return Err(self.here(Error::invalid(
@@ -210,10 +272,10 @@ impl NpyAppender {
             )));
         }
         if self.mode == HeaderMode::Deferred {
-            return self.grow(&mut state, items, bytes);
+            return self.grow(&mut state, items, write);
         }
         let locked = state.file.lock().map_err(|e| Error::io("locking", self.path.display(), e));
-        let grown = locked.and_then(|()| self.refresh(&mut state)).and_then(|()| self.grow(&mut state, items, bytes));
+        let grown = locked.and_then(|()| self.refresh(&mut state)).and_then(|()| self.grow(&mut state, items, write));
         let unlocked = state.file.unlock().map_err(|e| Error::io("unlocking", self.path.display(), e));
         grown.and_then(|items| unlocked.map(|()| items))
     }
@@ -249,7 +311,7 @@ impl NpyAppender {
         state.file.sync_all().map_err(|e| self.failed(e))?;
         // From here on there is nothing to take back.
         (state.appended, state.created) = (0, false);
-        Ok(SinkSummary { rows, bytes: rows * self.item.row_bytes() as u64 })
+        Ok(SinkSummary { rows, bytes: rows * self.item_bytes as u64 })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -271,11 +333,9 @@ impl NpyAppender {
             state.file = open_locked(&self.path, true)?;
         }
         let header = checked_header(&mut state.file, &self.path)?;
-        let same = header.parsed.byte_order == self.order && header.parsed.fortran_order == self.fortran;
-        let item = header.item().map_err(|e| self.here(e))?;
-        if !same || item != self.item {
-            let why = format!("another program made it a file of {item} items; open it again");
-            return Err(self.here(Error::invalid(why)));
+        let record = header.record().map_err(|e| self.here(e))?;
+        if header.fortran_order() != self.fortran || record != self.record {
+            return Err(self.here(Error::invalid("another program made it a file of other items; open it again")));
         }
         state.items = header.items().map_err(|e| self.here(e))?;
         state.header = header;
@@ -283,7 +343,7 @@ impl NpyAppender {
     }
 
     /// Writes items after the last one, and their number. The file is locked.
-    fn grow(&self, state: &mut State, items: u64, bytes: &[u8]) -> Result<u64> {
+    fn grow(&self, state: &mut State, items: u64, write: &mut dyn FnMut(&mut File) -> io::Result<()>) -> Result<u64> {
         if items == 0 {
             return Ok(state.items);
         }
@@ -292,7 +352,7 @@ impl NpyAppender {
         let too_many = || self.here(Error::invalid("the file would have more items than any reader takes"));
         let header = state.header.with_items(total.ok_or_else(too_many)?).map_err(|e| self.here(e))?;
         let file = &mut state.file;
-        let written = file.seek(SeekFrom::Start(end)).and_then(|_| file.write_all(bytes));
+        let written = file.seek(SeekFrom::Start(end)).and_then(|_| write(file));
         if let Err(e) = written {
             state.failed = state.file.set_len(end).is_err();
             return Err(self.failed(e));
@@ -310,7 +370,7 @@ impl NpyAppender {
 
     /// Where the next item starts.
     fn end(&self, state: &State) -> u64 {
-        state.header.len() + state.items * self.item.row_bytes() as u64
+        state.header.len() + state.items * self.item_bytes as u64
     }
 
     fn write_header(&self, state: &mut State, header: Header) -> Result<()> {
@@ -338,7 +398,7 @@ impl Drop for NpyAppender {
             let _ = std::fs::remove_file(&self.path);
         } else if state.appended > 0 && !state.failed {
             let items = state.header.items().unwrap_or(state.items);
-            let _ = state.file.set_len(state.header.len() + items * self.item.row_bytes() as u64);
+            let _ = state.file.set_len(state.header.len() + items * self.item_bytes as u64);
         }
     }
 }
@@ -350,7 +410,7 @@ fn checked_header(file: &mut File, path: &Path) -> Result<Header> {
     let header = Header::read(file, path)?;
     let here = |e: Error| e.with("file", path.display());
     header.growth_axis().map_err(here)?;
-    let expected = header.parsed.data_bytes().map_err(here)?;
+    let expected = header.parsed.data_bytes;
     let length = file.metadata().map_err(|e| Error::io("reading", path.display(), e))?.len();
     let found = length.saturating_sub(header.len());
     if found != expected {
@@ -364,17 +424,23 @@ fn checked_header(file: &mut File, path: &Path) -> Result<Header> {
 }
 
 /// A file without items.
-fn new_file(path: &Path, item: &FieldSpec, fortran: bool) -> Result<()> {
-    if item.dtype().is_variable() {
-        return Err(Error::unsupported(format!("{} does not grow in a .npy file; write it anew", item.dtype())));
+fn new_file(path: &Path, fields: &[FieldSpec], text_width: Option<usize>, fortran: bool) -> Result<()> {
+    if let Some(field) = fields.iter().find(|f| f.dtype() == DType::Bfloat16) {
+        let why = format!("field {:?}: NumPy has no bfloat16; cast it to float32", field.name());
+        return Err(Error::unsupported(why));
     }
-    if item.dtype() == hyperslab_core::DType::Bfloat16 {
-        return Err(Error::unsupported("NumPy has no bfloat16; cast it to float32"));
+    let record = Record::new(fields, text_width)?;
+    if record.widens() {
+        return Err(Error::unsupported(format!(
+            "a new file that is to grow needs the option {TEXT_WIDTH}: how many characters each text has room for"
+        )));
     }
-    let mut bytes = write_header(item.dtype(), &item.shape(0), ALIGN)?;
-    if fortran && !item.cell().is_empty() {
-        let cell: String = item.cell().iter().map(|n| format!("{n}, ")).collect();
-        let dict = format!("{{'descr': '{}', 'fortran_order': True, 'shape': ({cell}0), }}", item.dtype().npy_descr());
+    let mut bytes = record.header(0)?;
+    if let (true, [field]) = (fortran, fields)
+        && !field.cell().is_empty()
+    {
+        let cell: String = field.cell().iter().map(|n| format!("{n}, ")).collect();
+        let dict = format!("{{'descr': {}, 'fortran_order': True, 'shape': ({cell}0), }}", record.descr()?);
         let header = Header::parse(bytes)?;
         bytes = header.with_dict(dict.as_bytes())?.bytes().to_vec();
     }

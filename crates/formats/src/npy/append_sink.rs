@@ -6,6 +6,7 @@ use arrow_array::RecordBatch;
 use hyperslab_core::{ArraySink, Error, FieldSpec, Result, SinkSummary};
 
 use super::append::{HeaderMode, NpyAppender};
+use super::text::{TEXT_WIDTH, text_width};
 use crate::WriteOptions;
 
 /// The option that says along which axis a file grows.
@@ -27,7 +28,7 @@ impl NpyAppendSink {
             true => NpyAppender::open(path, HeaderMode::Deferred)?,
             false => NpyAppender::create(path, field, false, HeaderMode::Deferred)?,
         };
-        appender.check_item(field)?;
+        appender.check_fields(std::slice::from_ref(field))?;
         Ok(Self(appender))
     }
 
@@ -35,14 +36,12 @@ impl NpyAppendSink {
     /// or the number of the last axis, for one in Fortran order, where each row becomes `array[..., i]`.
     pub(crate) fn open_boxed(path: &Path, fields: &[FieldSpec], options: &WriteOptions) -> Result<Box<dyn ArraySink>> {
         let here = |e: Error| e.with("file", path.display());
-        options.check("npy, where it is appended to", &[AXIS]).map_err(here)?;
-        let [field] = fields else {
-            return Err(here(Error::unsupported(format!(
-                "only a .npy of one field grows, and the rows have {}; append each to a file of its own",
-                fields.len()
-            ))));
+        options.check("npy, where it is appended to", &[AXIS, TEXT_WIDTH]).map_err(here)?;
+        // Records grow along their only axis.
+        let axes = match fields {
+            [field] => i64::try_from(field.cell().len()).unwrap_or(i64::MAX),
+            _ => 0,
         };
-        let axes = i64::try_from(field.cell().len()).unwrap_or(i64::MAX);
         let fortran = match options.number(AXIS, -1..=axes).map_err(here)? {
             None | Some(0) => false,
             Some(axis) if axis == -1 || axis == axes => true,
@@ -50,21 +49,18 @@ impl NpyAppendSink {
                 return Err(here(Error::invalid(format!(
                     "option {AXIS}: rows of {} axes are appended along axis 0 of a file in C order, or along axis {axes} (also -1) \
                      of one in Fortran order, not along {axis}",
-                    field.cell().len()
+                    axes
                 ))));
             }
         };
-        Ok(Box::new(Self(NpyAppender::create(path, field, fortran, HeaderMode::Deferred)?)))
+        let width = text_width(options).map_err(here)?;
+        Ok(Box::new(Self(NpyAppender::make(path, fields, width, fortran, HeaderMode::Deferred)?)))
     }
 }
 
 impl ArraySink for NpyAppendSink {
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
-        let [column] = batch.columns() else {
-            let found = batch.num_columns();
-            return Err(self.0.here(Error::invalid(format!("a .npy file holds one field, and the rows have {found}"))));
-        };
-        self.0.append(column.as_ref()).map(drop)
+        self.0.append_rows(batch).map(drop)
     }
 
     fn finish(self: Box<Self>) -> Result<SinkSummary> {

@@ -5,8 +5,13 @@ use std::io::{Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 
-use hyperslab_core::npy::{MAX_HEADER_BYTES, NpyHeader};
-use hyperslab_core::{Error, FieldSpec, Result, VALUE};
+use hyperslab_core::npy::MAX_HEADER_BYTES;
+use hyperslab_core::{ByteOrder, DType, Error, FieldSpec, Result};
+
+use super::encode::{Column, Record};
+use super::layout::NpyLayout;
+use crate::container::STRUCT;
+use crate::raw::{Encoding, RawField};
 
 /// The digits that the growth axis can have in a header with room, as in NumPy's writer.
 const GROWTH_DIGITS: usize = 21;
@@ -16,15 +21,22 @@ const ALIGN: usize = 64;
 const NUMPY_MAX_DICT_BYTES: usize = 10_000;
 
 /// A header whose file grows along one axis, by items: `array[i]` in C order, `array[..., i]` in Fortran order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct Header {
-    pub(super) parsed: NpyHeader,
+    pub(super) parsed: NpyLayout,
     /// Everything before the data.
     bytes: Vec<u8>,
     /// Where the dictionary starts.
     dict: usize,
     /// The shape, parentheses included.
     shape: Range<usize>,
+}
+
+/// The bytes say all.
+impl PartialEq for Header {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
 }
 
 impl Header {
@@ -39,7 +51,7 @@ impl Header {
 
     /// Parses the header at the start of `bytes`.
     pub(super) fn parse(mut bytes: Vec<u8>) -> Result<Self> {
-        let parsed = NpyHeader::parse(&bytes)?;
+        let parsed = NpyLayout::parse(&bytes)?;
         // The header was found within the bytes.
         bytes.truncate(parsed.data_offset as usize);
         let dict = if bytes.get(6) == Some(&1) { 10 } else { 12 };
@@ -72,7 +84,7 @@ impl Header {
             0 => Err(Error::invalid(
                 "the array has no axes, so that nothing can be appended to it; save it with numpy.atleast_1d",
             )),
-            axes => Ok(if self.parsed.fortran_order { axes - 1 } else { 0 }),
+            axes => Ok(if self.fortran_order() { axes - 1 } else { 0 }),
         }
     }
 
@@ -81,12 +93,83 @@ impl Header {
         Ok(self.parsed.shape.get(self.growth_axis()?).copied().unwrap_or(0))
     }
 
-    /// The field of one item: all axes but the one that grows.
-    pub(super) fn item(&self) -> Result<FieldSpec> {
-        let mut cell = self.parsed.shape.clone();
-        cell.remove(self.growth_axis()?);
-        let cell = cell.into_iter().map(|n| usize::try_from(n).unwrap_or(usize::MAX)).collect();
-        FieldSpec::new(VALUE, self.parsed.dtype, cell)
+    /// Whether the file is in Fortran order.
+    pub(super) fn fortran_order(&self) -> bool {
+        self.parsed.layout.fortran
+    }
+
+    /// The dtype: ours, or that there are several.
+    pub(super) fn dtype(&self) -> String {
+        match self.parsed.layout.fields.as_slice() {
+            [field] => field.spec.dtype().to_string(),
+            _ => STRUCT.to_owned(),
+        }
+    }
+
+    /// The byte order: big where any field's is.
+    pub(super) fn byte_order(&self) -> ByteOrder {
+        let big = |field: &RawField| match field.encoding {
+            Encoding::Plain(order) | Encoding::Unicode(order) | Encoding::Time(order, _) => order == ByteOrder::Big,
+            Encoding::Bytes => false,
+        };
+        if self.parsed.layout.fields.iter().any(big) { ByteOrder::Big } else { ByteOrder::Little }
+    }
+
+    /// All axes but the one that grows.
+    fn other_axes(&self) -> Result<Vec<usize>> {
+        let mut axes = self.parsed.shape.clone();
+        axes.remove(self.growth_axis()?);
+        Ok(axes.into_iter().map(|n| usize::try_from(n).unwrap_or(usize::MAX)).collect())
+    }
+
+    /// Bytes of one item.
+    pub(super) fn item_bytes(&self) -> Result<u64> {
+        // That all items are within 63 bits was checked.
+        let axes = self.other_axes()?.into_iter().map(|n| n as u64);
+        Ok(axes.fold(self.parsed.layout.record as u64, u64::saturating_mul))
+    }
+
+    /// How one item lies in the file: all axes but the one that grows.
+    ///
+    /// # Errors
+    /// `Invalid` for an array without axes; `Unsupported` for what is only read.
+    pub(super) fn record(&self) -> Result<Record> {
+        let axes = self.other_axes()?;
+        let layout = &self.parsed.layout;
+        let is_whole = matches!(layout.fields.as_slice(), [field] if field.bytes == layout.record);
+        if !is_whole && !axes.is_empty() {
+            return Err(Error::unsupported(format!(
+                "the file holds records along {} axes, and records are appended along one only; flatten it with numpy.ravel",
+                self.parsed.shape.len()
+            )));
+        }
+        let mut end = 0;
+        let mut columns = Vec::with_capacity(layout.fields.len());
+        for field in &layout.fields {
+            let gap = field.offset.saturating_sub(end);
+            end = field.offset + field.bytes;
+            columns.push(self.column(field, &axes, gap)?);
+        }
+        Ok(Record { columns, tail: layout.record.saturating_sub(end) })
+    }
+
+    fn column(&self, field: &RawField, axes: &[usize], gap: usize) -> Result<Column> {
+        let spec = &field.spec;
+        let (order, width) = match field.encoding {
+            Encoding::Plain(order) => (order, 0),
+            Encoding::Unicode(order) if spec.dtype() == DType::Utf8 => (order, field.bytes / 4),
+            _ => {
+                return Err(Error::unsupported(format!(
+                    "field {:?} is of a dtype that is read and not written (bytes, texts along several axes, or times of another unit than s, ms, us or ns); change it with astype in NumPy",
+                    spec.name()
+                )));
+            }
+        };
+        let inner = spec.cell().get(self.parsed.shape.len() - 1..).unwrap_or_default();
+        let cell = axes.iter().chain(inner).copied().collect();
+        let fortran = if self.fortran_order() && axes.len() > 1 { axes.to_vec() } else { Vec::new() };
+        let field = FieldSpec::new(spec.name(), spec.dtype(), cell)?;
+        Ok(Column { field, width, widens: false, order, gap, fortran })
     }
 
     /// Whether the growth axis can have any length that a reader takes.
@@ -232,8 +315,13 @@ mod tests {
         }
         let fortran = header(1, &DICT.replace("False", "True"), 128).with_items(70).unwrap();
         assert_eq!(fortran.parsed.shape, [3, 70]);
-        assert_eq!(fortran.item().unwrap().cell(), [3]);
+        assert_eq!(fortran.record().unwrap().fields().next().unwrap().cell(), [3]);
         // A type is spelt as it was, and what looks like the shape is none.
+        let odd = "{'shape': (3,), 'descr': [('shape', '<i4', (2,)), ('(9,)', '>U3')], 'fortran_order': False}";
+        let grown = header(1, odd, 192).with_items(12).unwrap();
+        assert!(
+            String::from_utf8_lossy(grown.bytes()).contains("{'shape': (12,), 'descr': [('shape', '<i4', (2,)), (")
+        );
         let odd = "{\"shape\":(3,),'descr' :  '|S5','fortran_order':False}";
         let grown = header(1, odd, 128).with_items(12).unwrap();
         assert!(String::from_utf8_lossy(grown.bytes()).contains("{\"shape\":(12,),'descr' :  '|S5'"));

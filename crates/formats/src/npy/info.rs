@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use hyperslab_core::{ByteOrder, DType, Error, Result};
+use hyperslab_core::{ByteOrder, Error, Result};
 
 use super::growth::Header;
 use super::lock::real;
@@ -14,9 +14,9 @@ use super::widen;
 pub struct NpyInfo {
     /// The format's version: 1, 2 or 3.
     pub version: u8,
-    /// The element type.
-    pub dtype: DType,
-    /// The byte order of the elements in the file.
+    /// The element type in our words, or `struct` for a structured dtype of several fields.
+    pub dtype: String,
+    /// The byte order of the elements in the file; of several fields, big if that of any is.
     pub byte_order: ByteOrder,
     /// Whether the data is in Fortran (column-major) order.
     pub fortran_order: bool,
@@ -41,7 +41,7 @@ pub struct NpyInfo {
 /// Reads what a `.npy` file's header and length say, whether or not they fit each other.
 ///
 /// # Errors
-/// `NotFound`; `Corrupt` for a header that is not understood; `Unsupported` for object and structured dtypes;
+/// `NotFound`; `Corrupt` for a header that is not understood; `Unsupported` for dtypes that are not read;
 /// `Conflict` for a file whose header was being widened in place when that was interrupted; `Io`.
 pub fn npy_info(path: impl AsRef<Path>) -> Result<NpyInfo> {
     let path = &real(path.as_ref())?;
@@ -53,13 +53,13 @@ pub fn npy_info(path: impl AsRef<Path>) -> Result<NpyInfo> {
     let mut file = File::open(path).map_err(failed)?;
     let header = Header::read(&mut file, path)?;
     let length = file.metadata().map_err(failed)?.len();
-    let expected_bytes = header.parsed.data_bytes().map_err(|e| e.with("file", path.display()))?;
+    let expected_bytes = header.parsed.data_bytes;
     let data_bytes = length.saturating_sub(header.len());
     Ok(NpyInfo {
         version: header.version(),
-        dtype: header.parsed.dtype,
-        byte_order: header.parsed.byte_order,
-        fortran_order: header.parsed.fortran_order,
+        dtype: header.dtype(),
+        byte_order: header.byte_order(),
+        fortran_order: header.fortran_order(),
         growth_axis: header.growth_axis().ok(),
         header_bytes: header.len(),
         expected_bytes,

@@ -69,10 +69,10 @@ fn recover(file: &mut File, incomplete: Incomplete, path: &Path) -> Result<Recov
     let header = Header::read(file, path)?;
     let before = header.parsed.shape.clone();
     let found = file.metadata().map_err(failed)?.len().saturating_sub(header.len());
-    if found == header.parsed.data_bytes()? {
+    if found == header.parsed.data_bytes {
         return Ok(Recovered { after: before.clone(), before, dropped_bytes: 0, added_bytes: 0 });
     }
-    let item = header.item()?.row_bytes() as u64;
+    let item = header.item_bytes()?;
     if item == 0 {
         let why = format!(
             "an array of shape {before:?} needs no bytes of data, and {found} are there: no length can be told from them; \

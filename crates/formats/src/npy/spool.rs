@@ -65,7 +65,7 @@ fn expand(encoder: &Encoder, from: &mut impl Read, to: &mut Vec<u8>, text: &mut 
             text.resize(u32::from_le_bytes(length) as usize, 0);
             from.read_exact(text)?;
             let text = std::str::from_utf8(text).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-            put_text(text, column.characters(), to);
+            put_text(text, column.characters(), column.order, to);
         } else {
             let start = to.len();
             to.resize(start + column.bytes(), 0);

@@ -1,7 +1,7 @@
 //! Text as NumPy's `U`: UCS-4 code units, each text filled up with 0 to as many as the longest one has.
 
 use arrow_array::LargeStringArray;
-use hyperslab_core::{Error, Result};
+use hyperslab_core::{ByteOrder, Error, Result};
 
 use crate::WriteOptions;
 
@@ -36,8 +36,11 @@ pub(super) fn check_text(field: &str, texts: &LargeStringArray, first_row: u64, 
 }
 
 /// Appends a text of not more characters than given, filled up.
-pub(super) fn put_text(text: &str, characters: usize, to: &mut Vec<u8>) {
+pub(super) fn put_text(text: &str, characters: usize, order: ByteOrder, to: &mut Vec<u8>) {
     let end = to.len() + characters * 4;
-    text.chars().for_each(|c| to.extend_from_slice(&u32::from(c).to_le_bytes()));
+    match order {
+        ByteOrder::Little => text.chars().for_each(|c| to.extend_from_slice(&u32::from(c).to_le_bytes())),
+        ByteOrder::Big => text.chars().for_each(|c| to.extend_from_slice(&u32::from(c).to_be_bytes())),
+    }
     to.resize(end, 0);
 }

@@ -44,8 +44,8 @@ pub enum Widen {
 /// ```
 ///
 /// # Errors
-/// `Invalid` for an array without axes; `Corrupt` for a header that is not understood; `Unsupported` for object and
-/// structured dtypes; `NotFound`; `ReadOnly`; `Io`.
+/// `Invalid` for an array without axes; `Corrupt` for a header that is not understood; `Unsupported` for dtypes
+/// that are not read; `NotFound`; `ReadOnly`; `Io`.
 pub fn npy_ensure_appendable(path: impl AsRef<Path>, how: Widen) -> Result<bool> {
     let path = &real(path.as_ref())?;
     let mut file = open_locked(path, true)?;

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float32Array, Int32Array, RecordBatch, UInt8Array};
 use arrow_buffer::Buffer;
-use hyperslab_core::{ArraySink, ArraySource, DType};
+use hyperslab_core::{ArraySink, ArraySource, DType, arrow};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
 use super::*;
 use crate::npy::{Incomplete, NpyAppendSink, NpySource, Widen, npy_ensure_appendable, npy_info, npy_recover};
+
+mod records;
 
 fn field(dtype: DType, cell: &[usize]) -> FieldSpec {
     FieldSpec::new("value", dtype, cell.to_vec()).unwrap()
@@ -218,7 +220,7 @@ fn a_file_that_was_made_for_an_append_goes_with_it() {
     }
     let two = [pairs.clone(), pairs.renamed("b").unwrap()];
     let error = npy.append(&path, &two, &crate::WriteOptions::new()).unwrap_err().to_string();
-    assert!(error.contains("of one field") && error.contains("have 2"), "{error}");
+    assert!(error.contains("fields are value, and rows of value, b are"), "{error}");
     let error = crate::Format::named("npz").unwrap().append(&path, &two, &crate::WriteOptions::new()).unwrap_err();
     assert!(error.to_string().contains("npz files do not grow; those that do are: npy"), "{error}");
     // A name that leads nowhere is no reason to wait for ever.
@@ -247,7 +249,7 @@ fn what_does_not_fit_is_refused_and_changes_nothing() {
     refused(appender.append(&ints(0..3)), &["FixedSizeList"]);
     refused(appender.append_bytes(2, &[0; 12]), &["12 bytes are not 2 items of 12"]);
     assert_eq!(appender.append_bytes(0, &[]).unwrap(), 2);
-    let other = appender.check_item(&field(DType::Int64, &[3])).unwrap_err();
+    let other = appender.check_fields(&[field(DType::Int64, &[3])]).unwrap_err();
     assert!(other.to_string().contains("int32[3]") && other.to_string().contains("int64[3]"), "{other}");
     assert!(NpyAppender::create(&path, &field(DType::Int32, &[4]), false, HeaderMode::Deferred).is_err());
     let order = NpyAppender::create(&path, &field(DType::Int32, &[3]), true, HeaderMode::Deferred).unwrap_err();
@@ -371,7 +373,12 @@ fn damage_is_an_error_and_no_panic() {
             };
         }
         if let Ok(header) = Header::parse(bytes[..128].to_vec()) {
-            let _ = (header.with_items(u64::from(rng.next_u32())), header.with_room(), header.item());
+            let _ = (
+                header.with_items(u64::from(rng.next_u32())),
+                header.with_room(),
+                header.record(),
+                header.item_bytes(),
+            );
         }
         // Each of these syncs, and that is slow.
         if round % 100 == 0 {
