@@ -1,42 +1,10 @@
-"""HDF5 files of every dtype, layout, filter and library version that h5py writes, and what they hold as .npy.
-cases.txt: file, dataset, field, .npy, one case a line. Argument: seed."""
-import json
-import sys
+"""HDF5 files of every dtype, layout, filter and library version that h5py writes, and what they hold (`hdf5_cases.py`)."""
 import h5py
 import numpy as np
-
-rng = np.random.default_rng(int(sys.argv[1]))
-cases = open("cases.txt", "w")
-count = 0
-
-
-def expect(file, dataset, field, values):
-    global count
-    values = np.asarray(values)
-    if values.dtype.kind in "OUT":
-        name = f"want{count}.json"
-        json.dump([str(v) for v in values.reshape(-1)], open(name, "w"))
-    else:
-        name = f"want{count}.npy"
-        order = "=" if values.dtype.kind == "V" else "<"
-        np.save(name, np.ascontiguousarray(values.astype(values.dtype.newbyteorder(order))).reshape(values.shape or (1,)))
-    count += 1
-    print(file, dataset, field, name, sep="\t", file=cases)
-
-
-def values(dtype, shape):
-    dtype = np.dtype(dtype)
-    size = int(np.prod(shape)) * dtype.itemsize
-    bits = rng.integers(0, 2 if dtype.kind == "b" else 256, size=size, dtype="u1")
-    made = np.frombuffer(bits.tobytes(), dtype).reshape(shape)
-    # Conversions quieten NaNs.
-    if dtype.kind in "fc":
-        made = rng.normal(size=shape).astype(dtype)
-    return made
-
+from hdf5_cases import expect, rng, values
 
 dtypes = ["?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"]
-for libver in ["earliest", ("v114", "v114"), ("earliest", "v108"), ("v110", "v110")]:
+for libver in ["earliest", ("v114", "v114"), ("earliest", "v108"), ("v110", "v110"), "latest"]:
     name = f"types-{libver if isinstance(libver, str) else libver[1]}.h5"
     with h5py.File(name, "w", libver=libver) as f:
         for dtype in dtypes:
@@ -49,6 +17,7 @@ for libver in ["earliest", ("v114", "v114"), ("earliest", "v108"), ("v110", "v11
                     expect(name, path, "value", array)
     name = f"layouts-{libver if isinstance(libver, str) else libver[1]}.h5"
     with h5py.File(name, "w", libver=libver) as f:
+        rounded = []
         layouts = {
             "plain": dict(chunks=(7, 3)), "rows": dict(chunks=(7, 10)), "one": dict(chunks=(50, 10)), "auto": dict(chunks=True),
             "gzip": dict(chunks=(7, 10), compression="gzip"), "gzip9": dict(chunks=(8, 4), compression="gzip", compression_opts=9),
@@ -59,13 +28,18 @@ for libver in ["earliest", ("v114", "v114"), ("earliest", "v108"), ("v110", "v11
         }
         for layout, options in layouts.items():
             for dtype in ["u1", "<i2", ">i4", "<f8", "c8"]:
-                if layout == "scale" and np.dtype(dtype).kind != "i":
+                if layout == "scale" and np.dtype(dtype).kind == "c":
                     continue
                 for maxshape in [None, (None, 10)]:
                     array = values(dtype, (50, 10)) if layout != "lzf" else np.arange(500).reshape(50, 10).astype(dtype)
                     path = f"/{layout}/{np.dtype(dtype).str[1:]}{'' if maxshape is None else '+'}"
+                    if layout == "scale":
+                        options["scaleoffset"] = 3 if np.dtype(dtype).kind == "f" else 0
                     f.create_dataset(path, data=array, maxshape=maxshape, **options)
-                    expect(name, path, "value", array)
+                    if layout == "scale" and np.dtype(dtype).kind == "f":
+                        rounded.append(path)
+                    else:
+                        expect(name, path, "value", array)
         # Many chunks: several levels of each index.
         array = np.arange(20000, dtype="i4").reshape(10000, 2)
         for maxshape in [None, (None, 2)]:
@@ -92,6 +66,10 @@ for libver in ["earliest", ("v114", "v114"), ("earliest", "v108"), ("v110", "v11
         d = h5py.h5d.create(f.id, b"compact", h5py.h5t.IEEE_F32LE, h5py.h5s.create_simple((6, 4)), compact)
         d.write(h5py.h5s.ALL, h5py.h5s.ALL, array)
         expect(name, "/compact", "value", array)
+    # What is in the cache while a file is written is not rounded yet.
+    with h5py.File(name) as f:
+        for path in rounded:
+            expect(name, path, "value", f[path][:])
     name = f"text-{libver if isinstance(libver, str) else libver[1]}.h5"
     with h5py.File(name, "w", libver=libver) as f:
         words = ["", "a", "grüße", "日本語", "x" * 3000] + [f"word {i}" for i in range(2000)]
@@ -144,20 +122,48 @@ expect("userblock.h5", "/x", "value", np.arange(5))
 expect("userblock.h5", "/y", "value", np.arange(50))
 expect("userblock.h5", "/t", "value", ["a", "bc"])
 
-# What is refused, and links.
+def is_dataset(f, path):
+    try:
+        return isinstance(f[path], h5py.Dataset)
+    except (KeyError, OSError, RuntimeError):
+        return False
+
+
+# Links, and what is refused.
 with h5py.File("other.h5", "w") as f:
     f["secret"] = np.arange(3)
-for libver in ["earliest", "v114"]:
-    with h5py.File(f"refused-{libver}.h5", "w", libver=(libver, "v114")) as f:
+for version, libver in {"earliest": ("earliest", "v114"), "v114": ("v114", "v114"), "latest": "latest"}.items():
+    name = f"links-{version}.h5"
+    with h5py.File(name, "w", libver=libver) as f:
         f["real"] = np.arange(3)
-        f["soft"] = h5py.SoftLink("/real")
-        f["dangling"] = h5py.SoftLink("/nothing")
-        f["outside"] = h5py.ExternalLink("other.h5", "/secret")
         f["hard"] = f["real"]
         f.create_group("loop")
         f["loop/self"] = f["loop"]
         f["loop/up"] = f["/"]
         f.create_group("deep/er")["x"] = np.arange(2)
+        f["again"] = f["deep"]
+        # Groups of few links and of many, which are stored otherwise.
+        for group, count in {"few": 3, "many": 500, "ordered": 3, "ordered many": 30}.items():
+            f.create_group(group, track_order="ordered" in group)
+            for i in range(count):
+                f[f"{group}/data{i:03}"] = np.arange(i % 7)
+                f[f"{group}/soft{i:03}"] = h5py.SoftLink(f"data{(i + 1) % count:03}")
+                f[f"{group}/gone{i:03}"] = h5py.SoftLink(f"/nothing{i}")
+        f["soft"] = h5py.SoftLink("/real")
+        f["group"] = h5py.SoftLink("deep")
+        f["deep/up"] = h5py.SoftLink("/soft")
+        f["through"] = h5py.SoftLink("group/./er/x")
+        f["aliased"] = h5py.SoftLink("/again/er/x")
+        f["name ü"] = h5py.SoftLink("loop/up/loop/self/self/up/deep/er/x")
+        for i in range(16):
+            f[f"chain{i}"] = h5py.SoftLink(f"chain{i + 1}" if i < 15 else "real")
+        f["toolong"] = h5py.SoftLink("chain0")
+        f["circle"] = h5py.SoftLink("/circle")
+        f["ring1"] = h5py.SoftLink("ring2")
+        f["ring2"] = h5py.SoftLink("ring1")
+        f["dangling"] = h5py.SoftLink("/nothing")
+        f["outside"] = h5py.ExternalLink("other.h5", "/secret")
+        f["indirect"] = h5py.SoftLink("outside")
         f.create_dataset("external", (3,), "i8", external=[("other.h5", 0, 24)])
         layout = h5py.VirtualLayout((3,), "i8")
         layout[:] = h5py.VirtualSource("other.h5", "secret", (3,))
@@ -165,7 +171,24 @@ for libver in ["earliest", "v114"]:
         f.create_dataset("reference", data=[f["real"].ref], dtype=h5py.ref_dtype)
         f.create_dataset("lists", (2,), dtype=h5py.vlen_dtype("f4"))
         f["empty"] = h5py.Empty("f4")
-        f.create_dataset("both", (4, 4), "i4", maxshape=(None, None), chunks=(2, 2))[:] = 1
+        readable = ["real", "hard", "soft", "deep/up", "through", "aliased", "name ü", "group/er/x", "chain0", "few/soft002",
+                    "many/soft000", "many/soft499", "ordered/soft001", "ordered many/soft029", "loop/up/loop/up/soft", "again/up"]
+        for path in readable:
+            expect(name, path, "value", f[path][:])
+    with h5py.File(name) as f:
+        # Those that are listed: all names of datasets but those of links to groups, and one name of a group of several.
+        listed = []
+        f.visit(lambda path: listed.append(path) if isinstance(f[path], h5py.Dataset) else None)
+        f.visititems_links(lambda path, link: listed.append(path) if isinstance(link, h5py.SoftLink) and is_dataset(f, path) else None)
+    open(f"listed-{version}.txt", "w").write("\n".join(sorted(set(listed), key=lambda path: path.encode())))
 
-with h5py.File("newest.h5", "w", libver="latest") as f:
-    f.create_dataset("x", data=np.arange(30), chunks=(4,), compression="gzip")
+# So many links that the heap which holds them has blocks in blocks, and its index several levels.
+for version in ["earliest", "latest"]:
+    name = f"huge-{version}.h5"
+    with h5py.File(name, "w", libver=version) as f:
+        f["x"] = np.arange(5)
+        group = f.create_group("links")
+        for i in range(20000):
+            group[f"a link of which the name is rather long, number {i}"] = h5py.SoftLink("/x")
+        for i in [0, 1, 9999, 19999]:
+            expect(name, f"links/a link of which the name is rather long, number {i}", "value", np.arange(5))

@@ -30,11 +30,11 @@ pub(crate) trait ReadChunk: Send + Sync + Debug {
     /// `Corrupt` for what is damaged; `Io`.
     fn chunk(&self, band: usize, across: usize) -> Result<Option<Cow<'_, [u8]>>>;
 
-    /// The element that stands for those of chunks that are not stored, of which this is one.
+    /// The element that stands for those of chunks that are not stored.
     ///
     /// # Errors
     /// As [`chunk`](Self::chunk).
-    fn fill(&self, band: usize, across: usize) -> Result<Vec<u8>>;
+    fn fill(&self) -> Result<Vec<u8>>;
 
     /// Rows of chunks that are one chunk, stored as it is, as a view of a map.
     ///
@@ -186,7 +186,7 @@ impl<R: ReadChunk> Chunks<R> {
             for (i, chunk) in group.zip(chunks) {
                 match chunk {
                     Some(chunk) => self.grid.place(i, rows.clone(), &chunk, to),
-                    None => self.put_fill(band, i, rows.clone(), to)?,
+                    None => self.put_fill(i, rows.clone(), to)?,
                 }
             }
         }
@@ -194,11 +194,11 @@ impl<R: ReadChunk> Chunks<R> {
     }
 
     /// The fill value where no chunk is stored.
-    fn put_fill(&self, band: usize, across: usize, rows: Range<usize>, to: &mut [u8]) -> Result<()> {
+    fn put_fill(&self, across: usize, rows: Range<usize>, to: &mut [u8]) -> Result<()> {
         let fill = match self.fill.get() {
             Some(fill) => fill,
             None => {
-                let fill = self.reader.fill(band, across)?;
+                let fill = self.reader.fill()?;
                 self.fill.get_or_init(|| fill)
             }
         };

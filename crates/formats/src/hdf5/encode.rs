@@ -110,6 +110,8 @@ pub(super) fn pipeline(filters: &[Filter]) -> (u8, Vec<u8>) {
             Filter::Deflate(level) => (1, Some(level)),
             Filter::Shuffle(size) => (2, Some(size as u32)),
             Filter::Fletcher32 => (3, None),
+            // These two are not written: their chunks could not be made.
+            Filter::ScaleOffset(_) => (6, None),
             Filter::Lzf => (32000, None),
         };
         let parts = [id, 0, u16::from(value.is_some())];

@@ -1,4 +1,4 @@
-//! The filters of chunked datasets: deflate, shuffle, fletcher32 and h5py's lzf.
+//! The filters of chunked datasets: deflate, shuffle, fletcher32, scale-offset and h5py's lzf.
 //!
 //! Source: <https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html> (filter pipeline message), h5py's
 //! `lzf_filter.c` for 32000.
@@ -9,6 +9,8 @@ use std::io::Write;
 use flate2::write::ZlibEncoder;
 use flate2::{Compression, Decompress, FlushDecompress, Status};
 use hyperslab_core::{Error, Result};
+
+use super::scale_offset::{self, ScaleOffset};
 
 /// The most bytes that a byte of deflate can stand for.
 const MAX_RATIO: usize = 1032;
@@ -22,32 +24,58 @@ pub(super) enum Filter {
     Shuffle(usize),
     /// A checksum of four bytes at the end.
     Fletcher32,
+    /// Numbers in as few bits as they need; only read.
+    ScaleOffset(ScaleOffset),
     /// h5py's fast compressor.
     Lzf,
 }
 
 impl Filter {
-    /// The filter with HDF5's number, where it is one of these.
-    pub(super) fn new(id: u16, client_data: &[u32]) -> Option<Self> {
-        Some(match id {
-            1 => Self::Deflate(client_data.first().copied().unwrap_or(4)),
-            2 => Self::Shuffle(client_data.first().copied().unwrap_or(1) as usize),
-            3 => Self::Fletcher32,
-            32000 => Self::Lzf,
-            _ => return None,
-        })
+    /// The filter with HDF5's number.
+    ///
+    /// # Errors
+    /// `Unsupported` for those that are none of these.
+    pub(super) fn new(id: u16, parameters: &[u32]) -> Result<Self> {
+        let first = parameters.first().copied();
+        let name = match id {
+            1 => return Ok(Self::Deflate(first.unwrap_or(4))),
+            2 => return Ok(Self::Shuffle(first.unwrap_or(1) as usize)),
+            3 => return Ok(Self::Fletcher32),
+            6 => match ScaleOffset::new(parameters) {
+                Some(how) => return Ok(Self::ScaleOffset(how)),
+                None => "scale-offset as HDF5's library does not write it",
+            },
+            32000 => return Ok(Self::Lzf),
+            4 => "szip",
+            5 => "nbit",
+            32001 => "blosc",
+            32004 => "lz4",
+            32008 => "bitshuffle",
+            32013 => "zfp",
+            32015 => "zstd",
+            32026 => "blosc2",
+            _ => "a plugin's",
+        };
+        Err(Error::unsupported(format!(
+            "its chunks use filter {id} ({name}), which is not read; rewrite it with h5repack -f GZIP=4"
+        )))
     }
 
     /// Whether it takes time.
     pub(super) fn is_compression(self) -> bool {
-        matches!(self, Self::Deflate(_) | Self::Lzf)
+        matches!(self, Self::Deflate(_) | Self::ScaleOffset(_) | Self::Lzf)
     }
 }
 
 /// Undoes the filters, last one first, leaving out those that `mask` marks. The result has `len` bytes.
 pub(super) fn undo<'a>(filters: &[Filter], mask: u32, stored: &'a [u8], len: usize) -> Result<Cow<'a, [u8]>> {
-    let checksums = filters.iter().filter(|f| matches!(f, Filter::Fletcher32)).count();
-    let most = len.saturating_add(4 * checksums);
+    // What a filter adds to a chunk that it cannot make smaller.
+    let added = |f: &Filter| match f {
+        Filter::Fletcher32 => 4,
+        Filter::ScaleOffset(_) => scale_offset::HEAD,
+        _ => 0,
+    };
+    let most = filters.iter().map(added).fold(len, usize::saturating_add);
     let mut bytes = Cow::Borrowed(stored);
     for (i, filter) in filters.iter().enumerate().rev() {
         if i < 32 && mask & (1 << i) != 0 {
@@ -59,6 +87,7 @@ pub(super) fn undo<'a>(filters: &[Filter], mask: u32, stored: &'a [u8], len: usi
             Filter::Shuffle(size) if size > 1 => Cow::Owned(unshuffle(&bytes, size)),
             Filter::Shuffle(_) => bytes,
             Filter::Fletcher32 => checked(bytes)?,
+            Filter::ScaleOffset(how) => Cow::Owned(how.unpack(&bytes, len)?),
         };
     }
     if bytes.len() != len {
@@ -86,7 +115,9 @@ pub(super) fn apply(filters: &[Filter], chunk: &[u8]) -> Result<Vec<u8>> {
                 bytes.extend_from_slice(&sum.to_le_bytes());
                 Cow::Owned(bytes)
             }
-            Filter::Lzf => return Err(Error::unsupported("lzf is read and not written; choose gzip")),
+            Filter::Lzf | Filter::ScaleOffset(_) => {
+                return Err(Error::unsupported("lzf and scale-offset are read and not written; choose gzip"));
+            }
         };
     }
     Ok(bytes.into_owned())

@@ -1,84 +1,69 @@
 //! Text and bytes of variable length: a dataset holds references into global heaps.
 //!
-//! Source: <https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html> ("Global Heap").
+//! Source: HDF5 File Format Specification, III.E "Global Heap".
 
 use std::collections::HashMap;
-use std::ops::Range;
 
 use hyperslab_core::{Error, Result};
+
+use super::structure::Structure;
+
+/// Objects and what precedes them start at multiples of so many bytes.
+const ALIGNMENT: usize = 8;
 
 /// The global heaps of a mapped file.
 #[derive(Debug)]
 pub(super) struct Heaps<'a> {
-    file: &'a [u8],
-    base: u64,
-    /// Bytes of an address and of a length.
-    widths: (usize, usize),
-    /// By address: where each object of a collection is in the file.
-    collections: HashMap<u64, HashMap<u16, Range<usize>>>,
+    structure: Structure<'a>,
+    /// By address: the objects of a collection.
+    collections: HashMap<u64, HashMap<u16, &'a [u8]>>,
 }
 
 impl<'a> Heaps<'a> {
-    pub(super) fn new(file: &'a [u8], base: u64, widths: (usize, usize)) -> Self {
-        Self { file, base, widths, collections: HashMap::new() }
-    }
-
-    /// Bytes of a reference.
-    pub(super) fn reference_bytes(&self) -> usize {
-        4 + self.widths.0 + 4
+    pub(super) fn new(structure: Structure<'a>) -> Self {
+        Self { structure, collections: HashMap::new() }
     }
 
     /// What a reference refers to: its length, the address of a collection, the number of an object in it.
     pub(super) fn get(&mut self, reference: &[u8]) -> Result<&'a [u8]> {
         let bad = || Error::corrupt("a reference to text leads nowhere: the file is damaged");
-        let length = number(reference, 0, 4).ok_or_else(bad)?;
-        let address = number(reference, 4, self.widths.0).ok_or_else(bad)?;
-        let index = number(reference, 4 + self.widths.0, 4).ok_or_else(bad)?;
-        let undefined = u64::MAX >> (64 - 8 * self.widths.0);
-        if length == 0 || address == 0 || address == undefined {
-            return Ok(&[]);
-        }
+        let mut fields = self.structure.fields(reference);
+        let (length, address, index) = (fields.u32()? as usize, fields.address()?, fields.u32()?);
+        let Some(address) = address.filter(|&address| length > 0 && address > 0) else { return Ok(&[]) };
         if !self.collections.contains_key(&address) {
-            let collection = self.collection(address).ok_or_else(bad)?;
+            let collection = self.collection(address).map_err(|e| bad().because(e))?;
             self.collections.insert(address, collection);
         }
         let index = u16::try_from(index).map_err(|_| bad())?;
         let object = self.collections.get(&address).and_then(|c| c.get(&index)).ok_or_else(bad)?;
-        let length = usize::try_from(length).map_err(|_| bad())?;
-        self.file[object.clone()].get(..length).ok_or_else(bad)
+        object.get(..length).ok_or_else(bad)
     }
 
-    fn collection(&self, address: u64) -> Option<HashMap<u16, Range<usize>>> {
-        let width = self.widths.1;
-        let start = usize::try_from(self.base.checked_add(address)?).ok()?;
-        let file = self.file;
-        if file.get(start..start.checked_add(5)?)? != b"GCOL\x01" {
-            return None;
+    fn collection(&self, address: u64) -> Result<HashMap<u16, &'a [u8]>> {
+        let bad = || Error::corrupt("there is no collection of text");
+        let width = self.structure.length_bytes;
+        // Of the collection and of an object.
+        let head = (8 + width).next_multiple_of(ALIGNMENT);
+        let all = self.structure.from(address)?;
+        if !all.starts_with(b"GCOL\x01") {
+            return Err(bad());
         }
-        let size = usize::try_from(number(file, start + 8, width)?).ok()?;
-        let end = start.checked_add(size).filter(|&end| end <= file.len())?;
+        let mut fields = self.structure.fields(all);
+        fields.skip(8)?;
+        let size = usize::try_from(fields.length()?).map_err(|_| bad())?;
+        let mut rest = all.get(..size).and_then(|all| all.get(head..)).ok_or_else(bad)?;
         let mut objects = HashMap::new();
-        let mut at = start + 8 + width;
-        let header = 8 + width;
-        while at + header <= end {
-            let index = u16::try_from(number(file, at, 2)?).ok()?;
-            let size = usize::try_from(number(file, at + 8, width)?).ok()?;
+        while let Some((object, after)) = rest.split_at_checked(head) {
+            let mut fields = self.structure.fields(object);
+            let index = fields.u16()?;
+            fields.skip(6)?;
+            let size = usize::try_from(fields.length()?).map_err(|_| bad())?;
             if index == 0 {
                 break;
             }
-            let data = at + header;
-            let data_end = data.checked_add(size).filter(|&e| e <= end)?;
-            objects.insert(index, data..data_end);
-            at = data_end.next_multiple_of(8).max(data);
+            objects.insert(index, after.get(..size).ok_or_else(bad)?);
+            rest = after.get(size.next_multiple_of(ALIGNMENT)..).unwrap_or_default();
         }
-        Some(objects)
+        Ok(objects)
     }
-}
-
-/// A little-endian number of at most 8 bytes.
-fn number(bytes: &[u8], at: usize, width: usize) -> Option<u64> {
-    let bytes = bytes.get(at..at.checked_add(width)?)?;
-    let mut all = [0; 8];
-    all.get_mut(..width)?.copy_from_slice(bytes);
-    Some(u64::from_le_bytes(all))
 }

@@ -6,15 +6,19 @@ use std::sync::Arc;
 
 use arrow_buffer::{Buffer, MutableBuffer, ScalarBuffer};
 use bytes::Bytes;
-use hdf5_pure::{ChunkIndex, Dataset, Layout};
+use hdf5_pure::{Dataset, Datatype, MaxExtent};
 use hyperslab_core::arrow::Parts;
 use hyperslab_core::{ArraySource, Block, ByteOrder, Error, FieldSpec, Result, arrow};
 
+use super::chunk_index::stored_chunks;
 use super::filters::Filter;
+use super::header::{Header, kind};
 use super::heap::Heaps;
+use super::layout::{ChunkedLayout, Layout, fill_value, is_null};
+use super::library::{attributes, guarded};
 use super::stored::StoredChunks;
+use super::structure::{Addressing, Structure};
 use super::types::{Kind, Member, members};
-use super::{guarded, known_filter};
 use crate::chunks::Chunks;
 use crate::chunks::grid::Grid;
 use crate::map::MappedFile;
@@ -43,9 +47,7 @@ pub struct Hdf5Source {
     storage: Storage,
     dataset: Dataset,
     file: Arc<MappedFile>,
-    /// Where addresses count from, and the widths of addresses and lengths in bytes.
-    base: u64,
-    widths: (usize, usize),
+    addressing: Addressing,
 }
 
 #[derive(Debug)]
@@ -55,31 +57,43 @@ enum Storage {
     /// In the header.
     Compact(Buffer),
     Chunked(Box<Chunks<StoredChunks>>),
-    /// What only the library can read, window by window: other filters, and what nobody wrote.
-    Library,
+    /// Nobody wrote it: every element is this one.
+    Unwritten(Vec<u8>),
 }
 
 impl Hdf5Source {
+    /// Opens the dataset whose header is at an address; `dataset`: what the library knows of it.
     pub(super) fn open(
         file: &Arc<MappedFile>,
-        library: &hdf5_pure::File,
+        addressing: Addressing,
         name: &str,
         dataset: Dataset,
+        address: u64,
     ) -> Result<Self> {
-        let superblock = library.superblock();
+        file.check(file.bytes().len() as u64)?;
+        let structure = Structure::new(file.bytes(), addressing);
+        let header = Header::read(&mut structure.walk(), address)?;
         let (shape, datatype) = guarded(|| Ok((dataset.shape()?, dataset.datatype()?)))?;
         let cell = shape.get(1..).unwrap_or_default();
         let too_large = || Error::unsupported(format!("its shape {shape:?} is too large"));
         let cell = cell.iter().map(|&n| usize::try_from(n).ok()).collect::<Option<Vec<_>>>().ok_or_else(too_large)?;
         let rows = match shape.first() {
             Some(&rows) => usize::try_from(rows).map_err(|_| too_large())?,
-            // One value, or none at all (h5py's `Empty`), which the shape does not tell.
-            None => usize::from(!guarded(|| dataset.read_raw_rows(0, 1))?.is_empty()),
+            None => usize::from(!is_null(&header)),
         };
-        let members = members(&datatype, &cell)?;
-        let element = datatype.type_size() as usize;
-        let row_elements: usize = cell.iter().product();
-        let row_bytes = row_elements.checked_mul(element).ok_or_else(too_large)?;
+        let mut members = members(&datatype, &cell)?;
+        // A reference to text is as wide as an address is in this file; the library says always that it has 16 bytes.
+        let reference = structure.reference_bytes();
+        members.iter_mut().filter(|m| m.kind == Kind::Variable).for_each(|m| m.bytes = reference);
+        let element = match datatype {
+            Datatype::VariableLength { .. } => reference,
+            _ => datatype.type_size() as usize,
+        };
+        let row_elements = cell.iter().try_fold(1_usize, |all, &n| all.checked_mul(n));
+        let row_elements = row_elements.filter(|n| n.checked_mul(element).is_some()).ok_or_else(too_large)?;
+        if element == 0 {
+            return Err(Error::unsupported("its elements have no bytes"));
+        }
         if members.iter().any(|m| m.offset.checked_add(m.bytes).is_none_or(|end| end > element)) {
             return Err(Error::corrupt("a member of its compound type lies beyond it"));
         }
@@ -90,81 +104,82 @@ impl Hdf5Source {
             rows,
             row_elements,
             element,
-            storage: Storage::Library,
+            storage: Storage::Unwritten(Vec::new()),
             dataset,
             file: Arc::clone(file),
-            base: superblock.base_address.get(),
-            widths: (usize::from(superblock.offset_size), usize::from(superblock.length_size)),
+            addressing,
         };
-        source.storage = source.storage(&shape, row_bytes)?;
+        source.storage = source.storage(&shape, &header)?;
         Ok(source)
     }
 
-    fn storage(&self, shape: &[u64], row_bytes: usize) -> Result<Storage> {
-        let dataset = &self.dataset;
-        let bytes = self.rows.checked_mul(row_bytes);
-        Ok(match guarded(|| dataset.layout())? {
-            Layout::Compact { .. } => {
-                let bytes = guarded(|| dataset.read_raw())?;
-                if bytes.len() != self.rows.saturating_mul(row_bytes) {
-                    return Err(Error::corrupt("it holds fewer bytes than its shape asks for"));
-                }
-                // Aligned, which a vector of bytes need not be.
-                let mut aligned = MutableBuffer::with_capacity(bytes.len());
-                aligned.extend_from_slice(&bytes);
+    fn storage(&self, shape: &[u64], header: &Header<'_>) -> Result<Storage> {
+        let bytes = self.rows.checked_mul(self.row_elements * self.element);
+        Ok(match Layout::read(header)? {
+            Layout::Compact(stored) => {
+                let stored = bytes.and_then(|bytes| stored.get(..bytes));
+                let stored = stored.ok_or_else(|| Error::corrupt("it holds fewer bytes than its shape asks for"))?;
+                // Aligned, which those of the header need not be.
+                let mut aligned = MutableBuffer::with_capacity(stored.len());
+                aligned.extend_from_slice(stored);
                 Storage::Compact(aligned.into())
             }
-            Layout::Contiguous { address: Some(address), size } => {
+            Layout::Contiguous { address: Some(address), bytes: size } => {
                 let all = self.file.bytes();
+                let start = self.structure().absolute(address)?;
                 let bytes = bytes.filter(|&b| b as u64 <= size);
-                let range = usize::try_from(address).ok().zip(bytes).and_then(|(at, b)| Some(at..at.checked_add(b)?));
+                let range = usize::try_from(start).ok().zip(bytes).and_then(|(at, b)| Some(at..at.checked_add(b)?));
                 let range = range.filter(|r| r.end <= all.len()).ok_or_else(|| {
                     Error::corrupt(format!(
-                        "the file is incomplete: its {size} bytes of data start at byte {address} of {}, and shape \
+                        "the file is incomplete: its {size} bytes of data start at byte {start} of {}, and shape \
                          {shape:?} needs {bytes:?}; copy or download the file again",
                         all.len()
                     ))
                 })?;
                 Storage::Contiguous(all.slice(range))
             }
-            Layout::Chunked { chunk_shape, index } => {
-                let pipeline = guarded(|| Ok(dataset.filter_pipeline()))?;
-                let filters: Option<Vec<_>> = pipeline.iter().map(|f| Filter::new(f.id, &f.client_data)).collect();
-                let Some(filters) = filters else {
-                    pipeline.iter().try_for_each(|f| known_filter(f.id))?;
-                    // hdf5-pure gives some of those chunks in the other byte order.
-                    if self.members.iter().any(|m| m.kind == Kind::Plain(ByteOrder::Big)) {
-                        let why = "its chunks use scale-offset on big-endian values, which is not read";
-                        return Err(Error::unsupported(format!("{why}; rewrite it with h5repack -f GZIP=4")));
-                    }
-                    return Ok(Storage::Library);
-                };
-                let stored = guarded(|| dataset.chunks()).map_err(|e| match index {
-                    ChunkIndex::BTreeV2 => Error::unsupported(
-                        "several of its axes grow without limit, in a format that is not read; rewrite it with h5repack \
-                         --high=1, or with one None in maxshape",
-                    )
-                    .because(e),
-                    _ => e,
-                })?;
-                let grid = Arc::new(Grid::new(shape, &chunk_shape, self.element)?);
-                let (file, dataset) = (Arc::clone(&self.file), dataset.clone());
-                let chunks = StoredChunks::new(Arc::clone(&grid), filters, self.element, stored, file, dataset);
-                Storage::Chunked(Box::new(Chunks::new(grid, chunks, self.rows, self.members.len() > 1)))
-            }
+            Layout::Contiguous { address: None, .. } => Storage::Unwritten(self.fill(header)?),
+            Layout::Chunked(layout) => Storage::Chunked(Box::new(self.chunks(shape, &layout, header)?)),
             Layout::Virtual => {
                 return Err(Error::unsupported(
-                    "it is virtual: its rows are in other files; read those, or copy it with h5repack",
+                    "it is virtual: its rows are in other datasets; read those, or copy it: file['new'] = \
+                     file['old'][:] in h5py",
                 ));
             }
-            _ => {
-                // Nothing was written, or the rows are in other files, which the library refuses.
-                if self.rows.saturating_mul(row_bytes) > 0 {
-                    guarded(|| dataset.read_raw_rows(0, 1))?;
-                }
-                Storage::Library
-            }
         })
+    }
+
+    fn chunks(&self, shape: &[u64], layout: &ChunkedLayout, header: &Header<'_>) -> Result<Chunks<StoredChunks>> {
+        let pipeline = guarded(|| Ok(self.dataset.filter_pipeline()))?;
+        if pipeline.is_empty() && header.find(kind::FILTERS).is_some() {
+            return Err(Error::corrupt("its filters cannot be read: the file is damaged"));
+        }
+        let filters = pipeline.iter().map(|f| Filter::new(f.id, &f.client_data)).collect::<Result<_>>()?;
+        let grid = Arc::new(Grid::new(shape, &layout.chunk, self.element)?);
+        let most = match guarded(|| self.dataset.maxshape())? {
+            Some(most) => most.iter().map(|&n| if let MaxExtent::Fixed(n) = n { Some(n) } else { None }).collect(),
+            None => shape.iter().copied().map(Some).collect::<Vec<_>>(),
+        };
+        let stored = stored_chunks(&self.structure(), layout, &grid, &most)?;
+        let (fill, file) = (self.fill(header), Arc::clone(&self.file));
+        let chunks = StoredChunks { grid: Arc::clone(&grid), filters, stored, fill, file };
+        Ok(Chunks::new(grid, chunks, self.rows, self.members.len() > 1))
+    }
+
+    /// The element that stands for those that nobody wrote.
+    fn fill(&self, header: &Header<'_>) -> Result<Vec<u8>> {
+        match fill_value(header)? {
+            [] => Ok(vec![0; self.element]),
+            fill if fill.len() == self.element => Ok(fill.to_vec()),
+            fill => {
+                let (found, wanted) = (fill.len(), self.element);
+                Err(Error::corrupt(format!("its fill value has {found} bytes, and its elements have {wanted}")))
+            }
+        }
+    }
+
+    fn structure(&self) -> Structure<'_> {
+        Structure::new(self.file.bytes(), self.addressing)
     }
 
     /// The path that was opened.
@@ -182,7 +197,7 @@ impl Hdf5Source {
     /// # Errors
     /// `Corrupt` for what is damaged.
     pub fn attributes(&self) -> Result<Vec<(String, String)>> {
-        super::attributes(|| self.dataset.attrs()).map_err(|e| self.here(e))
+        attributes(|| self.dataset.attrs()).map_err(|e| self.here(e))
     }
 
     fn here(&self, error: Error) -> Error {
@@ -218,17 +233,15 @@ impl Hdf5Source {
         if bytes == 0 {
             return self.block(member, MutableBuffer::new(0).into(), count, 0);
         }
-        let at = rows.start * (bytes / count);
+        let at = || rows.start * (bytes / count);
         let (records, copied) = match &self.storage {
-            Storage::Contiguous(all) => (Buffer::from(all.slice(at..at + bytes)), 0),
-            Storage::Compact(all) => (all.slice_with_length(at, bytes), 0),
+            Storage::Contiguous(all) => (Buffer::from(all.slice(at()..at() + bytes)), 0),
+            Storage::Compact(all) => (all.slice_with_length(at(), bytes), 0),
             Storage::Chunked(chunks) => chunks.read(rows)?,
-            Storage::Library => {
-                let found = guarded(|| self.dataset.read_raw_rows(rows.start as u64, count as u64))?;
-                if found.len() != bytes {
-                    return Err(Error::corrupt(format!("{count} rows have {} bytes instead of {bytes}", found.len())));
-                }
-                (found.into(), bytes as u64)
+            Storage::Unwritten(fill) => {
+                let mut to = MutableBuffer::from_len_zeroed(bytes);
+                repeat(fill, to.as_slice_mut());
+                (to.into(), bytes as u64)
             }
         };
         self.block(member, records, count, copied)
@@ -253,13 +266,7 @@ impl Hdf5Source {
                 Storage::Contiguous(all) => copy(all, to.as_slice_mut()),
                 Storage::Compact(all) => copy(all, to.as_slice_mut()),
                 Storage::Chunked(chunks) => chunks.take(&rows, to.as_slice_mut())?,
-                Storage::Library => {
-                    for (&row, to) in rows.iter().zip(to.as_slice_mut().chunks_exact_mut(row_bytes)) {
-                        let found = guarded(|| self.dataset.read_raw_rows(row as u64, 1))?;
-                        let found = found.get(..row_bytes).ok_or_else(|| Error::corrupt("a row is too short"))?;
-                        to.copy_from_slice(found);
-                    }
-                }
+                Storage::Unwritten(fill) => repeat(fill, to.as_slice_mut()),
             }
         }
         self.block(member, to.into(), rows.len(), bytes as u64)
@@ -283,10 +290,7 @@ impl Hdf5Source {
         let order = match &member.kind {
             Kind::FixedText(padding) => return texts(&mut |bytes, texts| texts.push(padding.trim(bytes))),
             Kind::Variable => {
-                let mut heaps = Heaps::new(self.file.bytes(), self.base, self.widths);
-                if heaps.reference_bytes() != member.bytes {
-                    return Err(Error::corrupt("its references to text have an impossible size"));
-                }
+                let mut heaps = Heaps::new(self.structure());
                 return texts(&mut |bytes, texts| texts.push(heaps.get(bytes)?));
             }
             Kind::Plain(order) => *order,
@@ -336,5 +340,12 @@ impl ArraySource for Hdf5Source {
 
     fn take(&self, field: usize, rows: &[u64]) -> Result<Block> {
         self.try_take(field, rows).map_err(|e| self.here(e))
+    }
+}
+
+/// Fills `to`, which is zeroed, with copies of an element.
+fn repeat(element: &[u8], to: &mut [u8]) {
+    if element.iter().any(|&b| b != 0) {
+        to.chunks_exact_mut(element.len()).for_each(|to| to.copy_from_slice(element));
     }
 }

@@ -5,11 +5,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_buffer::Buffer;
-use hdf5_pure::{Chunk, Dataset};
 use hyperslab_core::{Error, Result};
 
+use super::chunk_index::StoredChunk;
 use super::filters::{self, Filter};
-use super::guarded;
 use crate::chunks::ReadChunk;
 use crate::chunks::grid::Grid;
 use crate::map::MappedFile;
@@ -17,56 +16,31 @@ use crate::map::MappedFile;
 /// The chunks of a dataset in the map.
 #[derive(Debug)]
 pub(super) struct StoredChunks {
-    grid: Arc<Grid>,
-    filters: Vec<Filter>,
-    element: usize,
+    pub(super) grid: Arc<Grid>,
+    pub(super) filters: Vec<Filter>,
     /// Sorted by their number.
-    stored: Vec<(u64, Stored)>,
-    file: Arc<MappedFile>,
-    dataset: Dataset,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Stored {
-    address: u64,
-    bytes: u64,
-    /// The filters that were left out, a bit each.
-    mask: u32,
+    pub(super) stored: Vec<(u64, StoredChunk)>,
+    /// The element that stands for those of chunks that are not stored.
+    pub(super) fill: Result<Vec<u8>>,
+    pub(super) file: Arc<MappedFile>,
 }
 
 impl StoredChunks {
-    pub(super) fn new(
-        grid: Arc<Grid>,
-        filters: Vec<Filter>,
-        element: usize,
-        chunks: Vec<Chunk>,
-        file: Arc<MappedFile>,
-        dataset: Dataset,
-    ) -> Self {
-        let place = |c: Chunk| {
-            let stored = Stored { address: c.address, bytes: c.storage_size, mask: c.filter_mask };
-            Some((grid.number(&c.offset)?, stored))
-        };
-        let mut stored: Vec<_> = chunks.into_iter().filter_map(place).collect();
-        stored.sort_unstable_by_key(|(number, _)| *number);
-        Self { grid, filters, element, stored, file, dataset }
-    }
-
-    fn find(&self, band: usize, across: usize) -> Option<Stored> {
+    fn find(&self, band: usize, across: usize) -> Option<StoredChunk> {
         let number = band as u64 * self.grid.chunks_across() as u64 + across as u64;
         let at = self.stored.binary_search_by_key(&number, |(n, _)| *n).ok()?;
         self.stored.get(at).map(|(_, stored)| *stored)
     }
 
-    fn range(&self, stored: Stored) -> Result<Range<usize>> {
+    fn range(&self, stored: StoredChunk) -> Result<Range<usize>> {
         let all = self.file.bytes();
-        let range = usize::try_from(stored.address).ok().zip(usize::try_from(stored.bytes).ok());
+        let range = usize::try_from(stored.at).ok().zip(usize::try_from(stored.bytes).ok());
         let range = range.and_then(|(at, len)| Some(at..at.checked_add(len)?)).filter(|r| r.end <= all.len());
         range.ok_or_else(|| {
             Error::corrupt(format!(
                 "the file is incomplete: a chunk of {} bytes starts at byte {} of {}; copy or download it again",
                 stored.bytes,
-                stored.address,
+                stored.at,
                 all.len()
             ))
         })
@@ -80,12 +54,8 @@ impl ReadChunk for StoredChunks {
         Ok(Some(filters::undo(&self.filters, stored.mask, bytes, self.grid.chunk_bytes())?))
     }
 
-    fn fill(&self, band: usize, across: usize) -> Result<Vec<u8>> {
-        // The library knows it and does not say it: what it reads there.
-        let (row, element) = self.grid.first_element(band, across);
-        let row = guarded(|| self.dataset.read_raw_rows(row as u64, 1))?;
-        let fill = row.get(element * self.element..).and_then(|r| r.get(..self.element));
-        fill.map(<[u8]>::to_vec).ok_or_else(|| Error::corrupt("a row is shorter than its shape"))
+    fn fill(&self) -> Result<Vec<u8>> {
+        self.fill.as_ref().cloned().map_err(|e| Error::new(e.kind(), e.message()))
     }
 
     fn view(&self, band: usize) -> Result<Option<Buffer>> {

@@ -199,7 +199,7 @@ impl ReadChunk for ZarrChunks {
         Ok(self.elements(band, across)?.map(Cow::Owned))
     }
 
-    fn fill(&self, _band: usize, _across: usize) -> Result<Vec<u8>> {
+    fn fill(&self) -> Result<Vec<u8>> {
         Ok(self.fill.clone())
     }
 

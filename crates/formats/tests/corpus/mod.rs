@@ -26,7 +26,7 @@ pub(crate) fn good(target: &str) -> Vec<Vec<u8>> {
         "safetensors" => data(&["python.safetensors"]),
         "torch" => data(&["views.pt"]),
         "numpack" => data(&["numpack.npkg"]),
-        "hdf5" => hdf5_files(),
+        "hdf5" => [hdf5_files(), data(&["newest.h5", "oldest.h5"])].concat(),
         "zarr_metadata" => {
             [METADATA_3, METADATA_2, RECORDS_3, RECORDS_2].iter().map(|json| json.as_bytes().to_vec()).collect()
         }
