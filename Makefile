@@ -51,16 +51,18 @@ docs:
 examples: bins
 	sh examples/run.sh
 
+# Always with the shell, whose features are more: DataFusion is compiled once for benches and shell.
+BENCHES := -p hyperslab-benches -p hyperslab-cli
+
 bench:
-	$(CARGO) bench -p hyperslab-benches
+	$(CARGO) bench $(BENCHES)
 
 # The peers beside us, into docs/benchmarks.md. They are installed into benches/compare/.venv. Conversions of 4 GiB files need
 # about 40 GB of disk (BENCH_DIR says where). ARGS=--quick tries all of it
 # on little data and writes nothing.
 bench-compare: benches/compare/.venv/stamp
 	$(CARGO) build --release -p hyperslab-compare
-	$(CARGO) bench --no-run -p hyperslab-benches --bench vectors
-	$(CARGO) build --profile bench -p hyperslab-cli
+	$(CARGO) build --profile bench $(BENCHES) --bin hyperslab --bench vectors
 	target=$$($(CARGO) metadata --format-version 1 --no-deps --offline | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')/release; \
 	  benches/compare/.venv/bin/python benches/compare/compare.py $$target/hyperslab-compare $$target/hyperslab $(ARGS)
 

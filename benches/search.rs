@@ -1,5 +1,5 @@
 //! Exact search through SQL beside what it cannot be faster than, in one run: `cargo bench -p hyperslab-benches --bench
-//! search [filter]`, which runs the groups and cases whose name contains the filter.
+//! search [filter]`, which runs the groups whose name contains the filter, or the cases of `group case`.
 //!
 //! Every round runs all cases of a group one after the other, its floor too, so that a neighbour on the machine slows all
 //! of them. Printed are the medians over the rounds, and of each round's ratio.
@@ -24,6 +24,9 @@ const BATCH: usize = 64;
 /// What a group spends on its rounds, at least.
 const GROUP_TIME: Duration = Duration::from_secs(4);
 
+/// The group of what a search costs whatever it searches.
+const FIXED: &str = "fixed cost, 100 x 768";
+
 /// A name, and what is timed.
 type Case<'a> = (String, Box<dyn Fn() + 'a>);
 
@@ -36,14 +39,19 @@ fn main() {
     for (rows, dim) in [(1_000_000, 128), (200_000, 768)] {
         let group = format!("{rows} x {dim}");
         let parts = ["single", "filter", "batch", "sketch"];
-        if parts.iter().any(|part| format!("{group} {part}").contains(&filter) || part.contains(&filter)) {
+        if parts.iter().any(|part| is_wanted(&format!("{group} {part}"), &filter)) {
             let store = vectors(&folder.path().join(format!("{dim}.slab")), rows, dim);
             Searches { group, runtime: &runtime, session: session(&store), view: view(&store), rows, dim }.run(&filter);
         }
     }
-    if "fixed".contains(&filter) {
-        fixed_cost(&runtime);
+    if is_wanted(FIXED, &filter) {
+        fixed_cost(&runtime, &filter);
     }
+}
+
+/// Whether the filter names the group, a part of its name, or one of its cases.
+fn is_wanted(group: &str, filter: &str) -> bool {
+    group.contains(filter) || filter.starts_with(group)
 }
 
 /// Random float32 vectors in a store, with labels below 100.
@@ -145,7 +153,7 @@ impl Searches<'_> {
     /// The same with an index of 8 bits, which is made here and stays.
     fn sketched(&self, filter: &str) {
         let group = format!("{} sketch", self.group);
-        if !group.contains(filter) {
+        if !is_wanted(&group, filter) {
             return;
         }
         run(self.runtime, &self.session, "CREATE INDEX s ON vectors USING sketch (value)", &[], 1);
@@ -200,7 +208,7 @@ const TOP_K: &str =
     "SELECT row, score FROM top_k('vectors', (SELECT value FROM queries WHERE row = 7), 10, metric => 'l2'";
 
 /// What a search costs whatever it searches: 100 rows, one session, beside a statement that does nothing.
-fn fixed_cost(runtime: &Runtime) {
+fn fixed_cost(runtime: &Runtime, filter: &str) {
     const DIM: usize = 768;
     let store = Store::memory();
     let mut tx = store.begin().unwrap();
@@ -226,12 +234,15 @@ fn fixed_cost(runtime: &Runtime) {
     let case = |(name, sql, parameters, rows): (&str, String, Vec<ScalarValue>, usize)| -> Case<'_> {
         (name.to_owned(), Box::new(move || run(runtime, session, &sql, &parameters, rows)))
     };
-    compare("fixed cost, 100 x 768", "", cases.into_iter().map(case).collect());
+    compare(FIXED, filter, cases.into_iter().map(case).collect());
 }
 
 /// Times the cases in rounds, prints them beside the first, and returns the medians in seconds.
-fn compare(group: &str, filter: &str, cases: Vec<Case<'_>>) -> Vec<(String, f64)> {
+fn compare(group: &str, filter: &str, mut cases: Vec<Case<'_>>) -> Vec<(String, f64)> {
     if !group.contains(filter) {
+        cases.retain(|(name, _)| format!("{group} {name}").contains(filter));
+    }
+    if cases.is_empty() {
         return vec![];
     }
     cases.iter().for_each(|(_, case)| case());

@@ -58,7 +58,7 @@ class Hyperslab(Program):
     built = None  # the milliseconds that the sketch index took
 
     def __init__(self, folder, threads):
-        bench = ["bench", "--quiet", "-p", "hyperslab-benches", "--bench", "vectors", "--"]
+        bench = ["bench", "--quiet", "-p", "hyperslab-benches", "-p", "hyperslab-cli", "--bench", "vectors", "--"]
         super().__init__([os.environ.get("CARGO", "cargo"), *bench, str(folder / "store"), str(threads)])
 
     def sql(self, sql, parameter=None, number=1):

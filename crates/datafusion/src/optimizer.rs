@@ -2,6 +2,7 @@
 
 pub(crate) mod dml;
 pub(crate) mod filter_queries;
+pub(crate) mod idle;
 pub(crate) mod lateral;
 pub(crate) mod nearest;
 pub(crate) mod null_in;

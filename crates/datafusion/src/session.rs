@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use datafusion::catalog::{CatalogProvider, CatalogProviderList, MemoryCatalogProviderList, UrlTableFactory};
 use datafusion::common::{Result, plan_err};
+use datafusion::config::OptimizerOptions;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::FairSpillPool;
@@ -19,6 +20,7 @@ use hyperslab_store::{DEFAULT_SCHEMA, Snapshot, Store};
 use crate::catalog::StoreCatalog;
 use crate::files::{FileTableFactory, explained_by_name, file_catalog, local_files};
 use crate::index::SketchIndex;
+use crate::optimizer::idle::{one_pass_will_do, skip_idle};
 use crate::optimizer::lateral::join_searches;
 use crate::optimizer::pin::{Sight, StatementIsPinned, pin};
 use crate::statement::custom::AnyStatement;
@@ -119,6 +121,7 @@ impl Session {
             .with_config(config)
             .with_default_features()
             .with_catalog_list(Arc::clone(&catalogs));
+        skip_idle(&mut builder);
         // Only a disk manager that is configured can fail to start; the default creates folders when it spills.
         if let Ok(runtime) = runtime.build_arc() {
             builder = builder.with_runtime_env(runtime);
@@ -151,7 +154,7 @@ impl Session {
             control.run(&self.transaction).await?;
             return Ok(DataFrame::new(self.context.state(), LogicalPlanBuilder::empty(false).build()?));
         }
-        let frame = Frame::new(self)?;
+        let mut frame = Frame::new(self)?;
         if statement::attach::run(&frame, &statement)? {
             return Ok(DataFrame::new(frame.state, LogicalPlanBuilder::empty(false).build()?));
         }
@@ -170,7 +173,10 @@ impl Session {
                 done.await.map_err(|e| explained_by_name(e, &files))
             }
             LogicalPlan::Ddl(_) | LogicalPlan::Statement(_) => self.context.execute_logical_plan(plan).await,
-            plan => Ok(DataFrame::new(frame.state, plan)),
+            plan => {
+                frame.limit_passes(&plan)?;
+                Ok(DataFrame::new(frame.state, plan))
+            }
         }
     }
 
@@ -249,6 +255,15 @@ impl Frame {
         let session = Some((&self.catalog, self.began));
         let sight = Sight { store: &self.store, snapshot: &self.snapshot, staged: self.staged, session };
         pin(join_searches(plan)?, sight)
+    }
+
+    /// Spares a plan the passes of the optimizer that would find nothing, but for a number of them that was set.
+    fn limit_passes(&mut self, plan: &LogicalPlan) -> Result<()> {
+        let passes = &mut self.state.config_mut().options_mut().optimizer.max_passes;
+        if *passes == OptimizerOptions::default().max_passes && one_pass_will_do(plan)? {
+            *passes = 1;
+        }
+        Ok(())
     }
 
     /// Plans one statement; ours are taken aside.

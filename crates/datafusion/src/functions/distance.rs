@@ -1,12 +1,13 @@
 //! What the distance functions have in common: they take two vectors and give a DOUBLE.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, Float64Array, new_null_array};
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::utils::take_function_args;
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
 use hyperslab_core::DType;
 use hyperslab_vector::{Distance, PreparedQuery, Scalar, distances, pair_distance, pairwise_distances};
 
@@ -203,6 +204,26 @@ pub(crate) fn is_zero<T: Scalar>(vector: &[T]) -> bool {
     hyperslab_vector::to_f64(vector).iter().all(|v| *v == 0.0)
 }
 
+/// Vectors of more values are named by their length and a hash.
+const LONG: usize = 16;
+
+/// What stands for a long vector in the name of a column.
+fn name_of_long(expr: &Expr) -> Option<String> {
+    let value = match expr {
+        Expr::Literal(value, _) => value,
+        Expr::Cast(cast) => return name_of_long(&cast.expr),
+        _ => return None,
+    };
+    let values = match value {
+        ScalarValue::List(list) if list.is_valid(0) => list.value_length(0).try_into().ok()?,
+        ScalarValue::FixedSizeList(list) => usize::try_from(list.value_length()).ok()?,
+        _ => return None,
+    };
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    (values > LONG).then(|| format!("[{values} values, {:016x}]", hasher.finish()))
+}
+
 impl ScalarUDFImpl for DistanceFunction {
     fn name(&self) -> &str {
         self.name
@@ -210,6 +231,12 @@ impl ScalarUDFImpl for DistanceFunction {
 
     fn aliases(&self) -> &[String] {
         &self.aliases
+    }
+
+    /// A long vector is not printed whole: the planner compares the names of expressions again and again.
+    fn schema_name(&self, arguments: &[Expr]) -> Result<String> {
+        let name = |e: &Expr| name_of_long(e).unwrap_or_else(|| e.schema_name().to_string());
+        Ok(format!("{}({})", self.name, arguments.iter().map(name).collect::<Vec<_>>().join(",")))
     }
 
     fn signature(&self) -> &Signature {

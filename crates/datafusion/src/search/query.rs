@@ -138,7 +138,8 @@ impl UserDefinedLogicalNodeCore for QueryVector {
         match &self.value {
             // Nothing is left to do for it.
             Value::Known(_) => vec![],
-            Value::Asked(expr) => vec![expr.clone()],
+            // Under a name that stays: a vector that takes the place of `$1` would be printed to compare their names.
+            Value::Asked(expr) => vec![expr.clone().alias(NAME)],
         }
     }
 
