@@ -349,3 +349,28 @@ async fn a_context_keeps_its_query_planner() {
     assert!(asked > 0);
     assert_eq!(number(&context, "SELECT row FROM top_k('lab.public.t', [0, 1], 1)").await, 0);
 }
+
+#[tokio::test]
+async fn a_long_vector_does_not_stand_in_the_name_of_a_column() {
+    let session = Session::memory();
+    let vector = |x: usize| format!("[{}]", (x..x + 20).map(|x| x.to_string()).collect::<Vec<_>>().join(","));
+    let sql = format!(
+        "SELECT l2_distance({0}, {1}), l2_distance({1}, {0}) - 1, l2_distance([1,2], [3,4])",
+        vector(1),
+        vector(2)
+    );
+    let frame = session.sql(&sql).await.unwrap();
+    let names: Vec<_> = frame.schema().fields().iter().map(|f| f.name().clone()).collect();
+    assert!(names[0].starts_with("l2_distance([20 values, ") && names[0].len() < 80, "{names:?}");
+    assert_ne!(names[0], names[1]);
+    assert!(names[2].contains('3'), "{names:?}");
+    let found = frame.collect().await.unwrap();
+    assert_eq!(found[0].num_rows(), 1);
+    // Those of two vectors differ, and it is the same column that is sorted by.
+    let sql = format!(
+        "SELECT l2_distance({0}, {1}), l2_distance({0}, {0}) ORDER BY l2_distance({0}, {1})",
+        vector(1),
+        vector(2)
+    );
+    assert_eq!(session.sql(&sql).await.unwrap().collect().await.unwrap()[0].num_columns(), 2);
+}
