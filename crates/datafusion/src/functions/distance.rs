@@ -209,19 +209,20 @@ const LONG: usize = 16;
 
 /// What stands for a long vector in the name of a column.
 fn name_of_long(expr: &Expr) -> Option<String> {
-    let value = match expr {
-        Expr::Literal(value, _) => value,
+    let mut hasher = DefaultHasher::new();
+    let values = match expr {
+        Expr::Literal(ScalarValue::List(list), _) if list.is_valid(0) => list.value(0).len(),
+        Expr::Literal(ScalarValue::FixedSizeList(list), _) => list.value(0).len(),
+        // As it is written.
+        Expr::ScalarFunction(call) if call.name() == "make_array" => call.args.len(),
         Expr::Cast(cast) => return name_of_long(&cast.expr),
         _ => return None,
     };
-    let values = match value {
-        ScalarValue::List(list) if list.is_valid(0) => list.value_length(0).try_into().ok()?,
-        ScalarValue::FixedSizeList(list) => usize::try_from(list.value_length()).ok()?,
-        _ => return None,
-    };
-    let mut hasher = DefaultHasher::new();
-    value.hash(&mut hasher);
-    (values > LONG).then(|| format!("[{values} values, {:016x}]", hasher.finish()))
+    if values <= LONG {
+        return None;
+    }
+    expr.hash(&mut hasher);
+    Some(format!("[{values} values, {:016x}]", hasher.finish()))
 }
 
 impl ScalarUDFImpl for DistanceFunction {
