@@ -257,7 +257,8 @@ impl Frame {
         pin(join_searches(plan)?, sight)
     }
 
-    /// Spares a plan the passes of the optimizer that would find nothing, but for a number of them that was set.
+    /// Spares a plan the passes of the optimizer that would find nothing, but for a number of them that was set. What is
+    /// built upon the frame has as many: its results are the same, its plan may be a slower one.
     fn limit_passes(&mut self, plan: &LogicalPlan) -> Result<()> {
         let passes = &mut self.state.config_mut().options_mut().optimizer.max_passes;
         if *passes == OptimizerOptions::default().max_passes && one_pass_will_do(plan)? {

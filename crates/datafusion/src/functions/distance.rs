@@ -1,10 +1,10 @@
 //! What the distance functions have in common: they take two vectors and give a DOUBLE.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, Float64Array, new_null_array};
-use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, Float64Array, new_null_array};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Float64Type};
 use datafusion::common::utils::take_function_args;
 use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility};
@@ -204,25 +204,42 @@ pub(crate) fn is_zero<T: Scalar>(vector: &[T]) -> bool {
     hyperslab_vector::to_f64(vector).iter().all(|v| *v == 0.0)
 }
 
-/// Vectors of more values are named by their length and a hash.
+/// Vectors of more values are named by their length and a hash: names are compared again and again.
 const LONG: usize = 16;
 
-/// What stands for a long vector in the name of a column.
+/// What stands for a long vector of numbers in the name of a column: the same for the same values, on every machine.
 fn name_of_long(expr: &Expr) -> Option<String> {
-    let mut hasher = DefaultHasher::new();
     let values = match expr {
-        Expr::Literal(ScalarValue::List(list), _) if list.is_valid(0) => list.value(0).len(),
-        Expr::Literal(ScalarValue::FixedSizeList(list), _) => list.value(0).len(),
+        Expr::Literal(ScalarValue::List(list), _) if list.is_valid(0) => list.value(0),
+        Expr::Literal(ScalarValue::FixedSizeList(list), _) if list.is_valid(0) => list.value(0),
         // As it is written.
-        Expr::ScalarFunction(call) if call.name() == "make_array" => call.args.len(),
+        Expr::ScalarFunction(call) if call.name() == "make_array" => {
+            return long(call.args.len(), call.args.iter().map(number));
+        }
         Expr::Cast(cast) => return name_of_long(&cast.expr),
         _ => return None,
     };
-    if values <= LONG {
+    let values = cast(&values, &DataType::Float64).ok()?;
+    long(values.len(), values.as_primitive::<Float64Type>().iter())
+}
+
+fn number(expr: &Expr) -> Option<f64> {
+    match expr {
+        Expr::Literal(ScalarValue::Float64(value), _) => *value,
+        Expr::Literal(ScalarValue::Int64(value), _) => value.map(|value| value as f64),
+        _ => None,
+    }
+}
+
+/// The length, and a hash of the numbers' bits, as FNV-1a does it, in words.
+fn long(len: usize, mut values: impl Iterator<Item = Option<f64>>) -> Option<String> {
+    if len <= LONG {
         return None;
     }
-    expr.hash(&mut hasher);
-    Some(format!("[{values} values, {:016x}]", hasher.finish()))
+    let hash = values.try_fold(0xcbf2_9ce4_8422_2325_u64, |hash, value| {
+        Some((hash ^ value?.to_bits()).wrapping_mul(0x100_0000_01b3).rotate_left(29))
+    })?;
+    Some(format!("[{len} values, {hash:016x}]"))
 }
 
 impl ScalarUDFImpl for DistanceFunction {

@@ -32,6 +32,8 @@ const LIMIT: Kinds = 1 << 5;
 const SORT: Kinds = 1 << 6;
 const EMPTY: Kinds = 1 << 7;
 const FUNCTION: Kinds = 1 << 8;
+/// Other nodes than scans, projections, filters and our own.
+const OTHER: Kinds = 1 << 9;
 /// A plan inside an expression, or one that refers to another: whatever there is may be in it.
 const SUBQUERY: Kinds = Kinds::MAX;
 
@@ -152,7 +154,11 @@ fn kinds(plan: &LogicalPlan) -> Result<Kinds> {
             LogicalPlan::Sort(_) => SORT,
             LogicalPlan::EmptyRelation(_) => EMPTY,
             LogicalPlan::Subquery(_) => SUBQUERY,
-            _ => 0,
+            LogicalPlan::Projection(_)
+            | LogicalPlan::SubqueryAlias(_)
+            | LogicalPlan::TableScan(_)
+            | LogicalPlan::Extension(_) => 0,
+            _ => OTHER,
         };
         node.apply_expressions(|expr| {
             expr.apply(|e| {
