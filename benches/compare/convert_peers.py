@@ -1,9 +1,11 @@
 """One conversion by one peer, in a process of its own: `convert_peers.py PEER CASE FOLDER` prints {"ms": …}.
 
-The input files are convert_table.py's. Each peer does it the way its documentation shows, streaming where it can.
+The input files are convert_table.py's. Each peer does it the way its documentation shows, streaming where it can, and
+syncs what it wrote, as ours does.
 """
 
 import json
+import os
 import pathlib
 import sys
 import time
@@ -114,7 +116,7 @@ class h5py:
         import h5py
 
         with h5py.File(folder / "m.h5") as file:
-            values = file["value"]
+            values = file["m"]
             out = Numpy.create(folder / "out.npy", values)
             for rows in blocks(len(values), values[0].nbytes):
                 values.read_direct(out, rows, rows)
@@ -128,7 +130,7 @@ class zarr:
         import zarr
 
         with h5py.File(folder / "m.h5") as file:
-            values = file["value"]
+            values = file["m"]
             step = max(1, (4 << 20) // values[0].nbytes)
             out = zarr.create_array(
                 folder / "out.zarr", shape=values.shape, dtype=values.dtype, chunks=(step, values.shape[1])
@@ -144,6 +146,11 @@ def main():
         __import__(peer)
     start = time.perf_counter()
     convert(pathlib.Path(folder))
+    for path in pathlib.Path(folder).glob("out*"):
+        for file in [path, *path.rglob("*")]:
+            if file.is_file():
+                with open(file, "rb+") as opened:
+                    os.fsync(opened)
     print(json.dumps({"ms": (time.perf_counter() - start) * 1e3}))
 
 

@@ -128,8 +128,8 @@ def section(program, gib):
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     yield f"Files of {gib:g} GiB: float32 × {DIM}, and a table of {COLUMNS} columns. Seconds (MiB of anonymous memory at most), the"
-    yield f"least of {ROUNDS}, files in the page cache; ours is all of the process, with the sync of what it wrote, the peers'"
-    yield f"begins after their imports and syncs nothing. Aims: the ratio, and under {LIMIT_MIB} MiB."
+    yield f"least of {ROUNDS}, with the sync of what is written; ours is all of the process, the peers' begins after their"
+    yield f"imports. Aims: the ratio, and under {LIMIT_MIB} MiB."
     yield ""
     yield "| | hyperslab | peers | ratio to the best | aim |"
     yield "|---|---|---|---|---|"
