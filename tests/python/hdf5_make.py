@@ -149,6 +149,9 @@ for version, libver in {"earliest": ("earliest", "v114"), "v114": ("v114", "v114
                 f[f"{group}/data{i:03}"] = np.arange(i % 7)
                 f[f"{group}/soft{i:03}"] = h5py.SoftLink(f"data{(i + 1) % count:03}")
                 f[f"{group}/gone{i:03}"] = h5py.SoftLink(f"/nothing{i}")
+        # Links that are larger than what a heap's blocks take.
+        for i in range(12):
+            f[f"long/{'name' * 1500}{i}"] = np.arange(i)
         f["soft"] = h5py.SoftLink("/real")
         f["group"] = h5py.SoftLink("deep")
         f["deep/up"] = h5py.SoftLink("/soft")
@@ -172,7 +175,8 @@ for version, libver in {"earliest": ("earliest", "v114"), "v114": ("v114", "v114
         f.create_dataset("lists", (2,), dtype=h5py.vlen_dtype("f4"))
         f["empty"] = h5py.Empty("f4")
         readable = ["real", "hard", "soft", "deep/up", "through", "aliased", "name ü", "group/er/x", "chain0", "few/soft002",
-                    "many/soft000", "many/soft499", "ordered/soft001", "ordered many/soft029", "loop/up/loop/up/soft", "again/up"]
+                    "many/soft000", "many/soft499", "ordered/soft001", "ordered many/soft029", "loop/up/loop/up/soft", "again/up",
+                    f"long/{'name' * 1500}7"]
         for path in readable:
             expect(name, path, "value", f[path][:])
     with h5py.File(name) as f:

@@ -43,10 +43,11 @@ mod writer;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use hdf5_pure::Dataset;
-use hyperslab_core::{ArraySource, Error, Result};
+use hyperslab_core::{ArraySource, Error, FieldSpec, Result};
 
 use crate::container::{Container, Entry, STRUCT, missing_entry};
 use crate::group::GroupSource;
@@ -67,7 +68,8 @@ const MAX_OBJECTS: usize = 1 << 20;
 ///
 /// Its entries are its datasets, as `group/dataset`; a group that Hyperslab wrote as one array of several fields is one
 /// entry. A soft link to a dataset is an entry, too. Any other group of datasets of as many rows can be opened as an array,
-/// too, by its name: `/` is the whole file.
+/// too, by its name: `/` is the whole file. What cannot be read, a group or a dataset, is an entry of dtype `unknown`, and
+/// opening it says why.
 ///
 /// ```
 /// # let folder = tempfile::tempdir()?;
@@ -95,8 +97,8 @@ impl Hdf5File {
     /// Maps a file and lists what is in it.
     ///
     /// # Errors
-    /// `NotFound`; `Corrupt` for what is no HDF5 file, is damaged or is being written; `Invalid` for what is no regular
-    /// file; `Io`.
+    /// `NotFound`; `Corrupt` for what is no HDF5 file, whose root group is damaged or which is being written; `Invalid` for
+    /// what is no regular file; `Io`.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let file = Arc::new(MappedFile::open(path.as_ref())?);
         let in_file = |e: Error| e.with("file", path.as_ref().display());
@@ -145,9 +147,10 @@ impl Hdf5File {
         }
         let mut fields = Vec::new();
         for (name, target) in group.links.clone() {
-            let Some(address) = member(&mut objects, &found, &name, &target).map_err(here)? else { continue };
             let path = inner(path, &name);
-            let source = self.source(&path, address).map_err(|e| here(e.with("dataset", &path)))?;
+            let of_dataset = |e: Error| here(e.with("dataset", &path));
+            let Some(address) = member(&mut objects, &found, &name, &target).map_err(of_dataset)? else { continue };
+            let source = self.source(&path, address).map_err(of_dataset)?;
             fields.push((name, Arc::new(source) as Arc<dyn ArraySource>));
         }
         GroupSource::new(fields).map_err(here)
@@ -178,46 +181,73 @@ impl Hdf5File {
             }
             let in_group = |e: Error| e.with("group", format!("/{}", group.path));
             let members = Members::of(&mut objects, &group).map_err(in_group)?;
-            seen += members.datasets.len() + members.groups.len() + members.soft.len();
+            seen += members.len();
             if seen > MAX_OBJECTS {
                 return Err(Error::unsupported(format!(
                     "there are more than {MAX_OBJECTS} groups, datasets and links"
                 )));
             }
-            let datasets = members.datasets.into_iter();
-            let mut here: Vec<_> = datasets.map(|d| describe(d.path, self.library.dataset(d.address))).collect();
+            let mut here: Vec<_> = members.unreadable.into_iter().map(unknown).collect();
+            for dataset in members.datasets {
+                here.push(self.entry(&mut objects, dataset.path, dataset.address).map_err(in_group)?);
+            }
             let is_array = || self.library.group_attributes(group.address).is_ok_and(|all| is_array(&all));
             if !here.is_empty() && here.iter().all(|e| e.fields.len() == 1) && is_array() {
-                here = vec![as_one(&group.path, here)?];
+                // Where its names cannot be those of fields, they are listed as they are.
+                here = as_one(&group.path, &here).map_or(here, |one| vec![one]);
             }
             entries.append(&mut here);
-            soft.extend(members.soft.into_iter().map(|link| (group.clone(), link)));
+            let group = Rc::new(group);
+            soft.extend(members.soft.into_iter().map(|link| (Rc::clone(&group), link)));
             if depth < MAX_DEPTH {
                 waiting.extend(members.groups.into_iter().map(|group| (group, depth + 1)));
             }
         }
-        let mut linked = self.linked(&mut objects, soft, &entries);
+        let mut linked = self.linked(&mut objects, soft, &entries)?;
         entries.append(&mut linked);
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
 
+    /// The entry of the dataset whose header is at an address.
+    fn entry(&self, objects: &mut Objects<'_>, name: String, address: u64) -> Result<Entry> {
+        let entry = describe(name, self.library.dataset(address));
+        objects.keep(field_bytes(&entry.fields))?;
+        Ok(entry)
+    }
+
     /// The entries of soft links of groups. What leads to no dataset is none, and opening it says why.
-    fn linked(&self, objects: &mut Objects<'_>, soft: Vec<(Found, String)>, entries: &[Entry]) -> Vec<Entry> {
+    fn linked(
+        &self,
+        objects: &mut Objects<'_>,
+        soft: Vec<(Rc<Found>, String)>,
+        entries: &[Entry],
+    ) -> Result<Vec<Entry>> {
         let by_name: HashMap<_, _> = entries.iter().map(|e| (e.name.as_str(), e)).collect();
-        let entry = |(group, link): (Found, String)| {
-            let found = objects.find(&group, &link).ok()??;
-            let name = inner(&group.path, &link);
-            match by_name.get(found.path.as_str()) {
-                Some(&entry) => Some(Entry { name, ..entry.clone() }),
-                // It has another name, too, under which it is listed.
-                None if objects.object(found.address).ok()?.is_dataset => {
-                    Some(describe(name, self.library.dataset(found.address)))
+        let mut linked = Vec::new();
+        for (group, link) in soft {
+            let name = objects.path(&group, &link)?;
+            let found = match objects.follow(&group, &link) {
+                Ok(Ok(Some(found))) => found,
+                Ok(_) => continue,
+                Err(_) => {
+                    linked.push(unknown(name));
+                    continue;
                 }
-                None => None,
-            }
-        };
-        soft.into_iter().filter_map(entry).collect()
+            };
+            let is_dataset = objects.object(found.address).map(|object| object.is_dataset);
+            linked.push(match (by_name.get(found.path.as_str()), is_dataset) {
+                (Some(&entry), _) => {
+                    objects.keep(field_bytes(&entry.fields))?;
+                    Entry { name, ..entry.clone() }
+                }
+                // It has another name, too, under which it is listed.
+                (None, Ok(true)) => self.entry(objects, name, found.address)?,
+                (None, Ok(false)) => continue,
+                (None, Err(_)) => unknown(name),
+            });
+        }
+        Ok(linked)
     }
 }
 
@@ -229,6 +259,8 @@ struct Members {
     /// In the opposite order of their names.
     groups: Vec<Found>,
     soft: Vec<String>,
+    /// The paths of what cannot be read.
+    unreadable: Vec<String>,
 }
 
 impl Members {
@@ -237,13 +269,14 @@ impl Members {
         for (link, target) in objects.object(group.address)?.links.clone() {
             match target {
                 Target::Hard(address) => {
-                    let found = Found { address, path: inner(&group.path, &link) };
-                    let object = objects.object(address).map_err(|e| e.with("name", &link))?;
-                    match (object.is_dataset, object.is_group) {
-                        (true, _) => members.datasets.push(found),
-                        (false, true) => members.groups.push(found),
+                    let found = Found { address, path: objects.path(group, &link)? };
+                    match objects.object(address) {
+                        Ok(object) if object.is_dataset => members.datasets.push(found),
+                        Ok(object) if object.is_group => members.groups.push(found),
                         // A named type.
-                        (false, false) => {}
+                        Ok(_) => {}
+                        // The others can be read all the same.
+                        Err(_) => members.unreadable.push(found.path),
                     }
                 }
                 Target::Soft(_) => members.soft.push(link),
@@ -252,6 +285,10 @@ impl Members {
         }
         members.groups.sort_by(|a, b| b.path.cmp(&a.path));
         Ok(members)
+    }
+
+    fn len(&self) -> usize {
+        self.datasets.len() + self.groups.len() + self.soft.len() + self.unreadable.len()
     }
 }
 
@@ -278,12 +315,12 @@ impl Container for Hdf5File {
     }
 }
 
-/// The header of the dataset that a link of a group leads to; `None` for what is none. What leads nowhere is none either,
-/// and opening it says why.
+/// The header of the dataset that a link of a group leads to; `None` for what is none. A soft link that leads nowhere is none
+/// either, and opening it says why.
 fn member(objects: &mut Objects<'_>, group: &Found, name: &str, target: &Target) -> Result<Option<u64>> {
     let address = match target {
         Target::Hard(address) => *address,
-        Target::Soft(_) => match objects.find(group, name) {
+        Target::Soft(_) => match objects.follow(group, name)? {
             Ok(Some(found)) => found.address,
             _ => return Ok(None),
         },
@@ -292,11 +329,21 @@ fn member(objects: &mut Objects<'_>, group: &Found, name: &str, target: &Target)
     Ok(objects.object(address)?.is_dataset.then_some(address))
 }
 
+/// The entry of what cannot be read.
+fn unknown(name: String) -> Entry {
+    Entry { name, dtype: "unknown".to_owned(), shape: Vec::new(), bytes: 0, fields: Vec::new() }
+}
+
+/// Bytes that the fields of an entry take.
+fn field_bytes(fields: &[FieldSpec]) -> usize {
+    fields.iter().map(|field| size_of::<FieldSpec>() + field.name().len()).sum()
+}
+
 /// A dataset's entry, without fields where its elements cannot be read.
 fn describe(name: String, dataset: Result<Dataset>) -> Entry {
     let known = dataset.and_then(|dataset| guarded(|| Ok((dataset.shape()?, dataset.datatype()?))));
     let Ok((shape, datatype)) = known else {
-        return Entry { name, dtype: "unknown".to_owned(), shape: Vec::new(), bytes: 0, fields: Vec::new() };
+        return unknown(name);
     };
     let cell: Option<Vec<usize>> = shape.iter().skip(1).map(|&n| usize::try_from(n).ok()).collect();
     let fields = cell.and_then(|cell| types::members(&datatype, &cell).ok()).unwrap_or_default();
@@ -316,12 +363,12 @@ fn is_array(attributes: &[(String, String)]) -> bool {
 }
 
 /// The entry of a group whose datasets are fields.
-fn as_one(path: &str, datasets: Vec<Entry>) -> Result<Entry> {
+fn as_one(path: &str, datasets: &[Entry]) -> Result<Entry> {
     let bytes = datasets.iter().map(|e| e.bytes).fold(0, u64::saturating_add);
     let rows = datasets.iter().filter_map(|e| e.shape.first()).min().copied();
     let prefix = if path.is_empty() { 0 } else { path.len() + 1 };
-    let field = |e: Entry| Some(e.fields.first()?.renamed(e.name.get(prefix..)?));
-    let fields = datasets.into_iter().filter_map(field).collect::<Result<_>>()?;
+    let field = |e: &Entry| Some(e.fields.first()?.renamed(e.name.get(prefix..)?));
+    let fields = datasets.iter().filter_map(field).collect::<Result<_>>()?;
     let name = if path.is_empty() { "/" } else { path };
     Ok(Entry { name: name.to_owned(), dtype: STRUCT.to_owned(), shape: rows.into_iter().collect(), bytes, fields })
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use hyperslab_core::{Error, Result};
 
-use super::structure::Structure;
+use super::structure::{Structure, Walk};
 
 /// Objects and what precedes them start at multiples of so many bytes.
 const ALIGNMENT: usize = 8;
@@ -14,20 +14,21 @@ const ALIGNMENT: usize = 8;
 /// The global heaps of a mapped file.
 #[derive(Debug)]
 pub(super) struct Heaps<'a> {
-    structure: Structure<'a>,
+    /// Collections in each other come to an end.
+    walk: Walk<'a>,
     /// By address: the objects of a collection.
     collections: HashMap<u64, HashMap<u16, &'a [u8]>>,
 }
 
 impl<'a> Heaps<'a> {
     pub(super) fn new(structure: Structure<'a>) -> Self {
-        Self { structure, collections: HashMap::new() }
+        Self { walk: structure.walk(), collections: HashMap::new() }
     }
 
     /// What a reference refers to: its length, the address of a collection, the number of an object in it.
     pub(super) fn get(&mut self, reference: &[u8]) -> Result<&'a [u8]> {
         let bad = || Error::corrupt("a reference to text leads nowhere: the file is damaged");
-        let mut fields = self.structure.fields(reference);
+        let mut fields = self.walk.structure.fields(reference);
         let (length, address, index) = (fields.u32()? as usize, fields.address()?, fields.u32()?);
         let Some(address) = address.filter(|&address| length > 0 && address > 0) else { return Ok(&[]) };
         if !self.collections.contains_key(&address) {
@@ -39,22 +40,22 @@ impl<'a> Heaps<'a> {
         object.get(..length).ok_or_else(bad)
     }
 
-    fn collection(&self, address: u64) -> Result<HashMap<u16, &'a [u8]>> {
+    fn collection(&mut self, address: u64) -> Result<HashMap<u16, &'a [u8]>> {
         let bad = || Error::corrupt("there is no collection of text");
-        let width = self.structure.length_bytes;
+        let structure = self.walk.structure;
         // Of the collection and of an object.
-        let head = (8 + width).next_multiple_of(ALIGNMENT);
-        let all = self.structure.from(address)?;
+        let head = (8 + structure.length_bytes).next_multiple_of(ALIGNMENT);
+        let all = structure.from(address)?;
         if !all.starts_with(b"GCOL\x01") {
             return Err(bad());
         }
-        let mut fields = self.structure.fields(all);
+        let mut fields = structure.fields(all);
         fields.skip(8)?;
         let size = usize::try_from(fields.length()?).map_err(|_| bad())?;
-        let mut rest = all.get(..size).and_then(|all| all.get(head..)).ok_or_else(bad)?;
+        let mut rest = self.walk.bytes(address, size)?.get(head..).ok_or_else(bad)?;
         let mut objects = HashMap::new();
         while let Some((object, after)) = rest.split_at_checked(head) {
-            let mut fields = self.structure.fields(object);
+            let mut fields = structure.fields(object);
             let index = fields.u16()?;
             fields.skip(6)?;
             let size = usize::try_from(fields.length()?).map_err(|_| bad())?;

@@ -17,6 +17,12 @@ use super::structure::{Fields, Structure, Walk, damaged};
 const MAX_SOFT_LINKS: usize = 16;
 /// How many names a path may have, those of the soft links along it included.
 const MAX_NAMES: usize = 1024;
+/// Bytes that the paths and fields of what is listed may have together: so many times those of the file, and these.
+///
+/// A path is that of its group, too, and many links lead to one dataset: the structures that they are in say little of what
+/// is kept for them.
+const LISTED: usize = 16;
+const LISTED_LEAST: usize = 16 << 20;
 /// The type of a link whose object is in another file.
 const EXTERNAL: u8 = 64;
 
@@ -66,18 +72,22 @@ pub(super) fn inner(group: &str, name: &str) -> String {
     if group.is_empty() { name.to_owned() } else { format!("{group}/{name}") }
 }
 
-/// The groups and datasets of a file, each of which is read once.
+/// The groups and datasets of a file, each of which is read once. What is kept for their paths has its limit.
 #[derive(Debug)]
 pub(super) struct Objects<'a> {
     walk: Walk<'a>,
     root: u64,
-    read: HashMap<u64, Object>,
+    /// `None` for what cannot be read.
+    read: HashMap<u64, Option<Object>>,
+    /// Bytes that may still be kept.
+    left: usize,
 }
 
 impl<'a> Objects<'a> {
     /// `root`: the address of the root group's header.
     pub(super) fn new(structure: Structure<'a>, root: u64) -> Self {
-        Self { walk: structure.walk(), root, read: HashMap::new() }
+        let left = structure.bytes().saturating_mul(LISTED).saturating_add(LISTED_LEAST);
+        Self { walk: structure.walk(), root, read: HashMap::new(), left }
     }
 
     /// Where the root group is.
@@ -87,25 +97,57 @@ impl<'a> Objects<'a> {
 
     /// The object whose header is at an address.
     pub(super) fn object(&mut self, address: u64) -> Result<&Object> {
-        match self.read.entry(address) {
-            Entry::Occupied(read) => Ok(read.into_mut()),
-            Entry::Vacant(new) => Ok(new.insert(object(&mut self.walk, address)?)),
-        }
+        let read = match self.read.entry(address) {
+            Entry::Occupied(read) => read.into_mut(),
+            Entry::Vacant(new) => match object(&mut self.walk, address) {
+                Ok(object) => new.insert(Some(object)),
+                Err(e) => {
+                    new.insert(None);
+                    return Err(e);
+                }
+            },
+        };
+        read.as_ref().ok_or_else(|| damaged("an object has several names, and cannot be read"))
+    }
+
+    /// Counts bytes that are kept for what is listed.
+    pub(super) fn keep(&mut self, bytes: usize) -> Result<()> {
+        let left = self.left.checked_sub(bytes);
+        self.left =
+            left.ok_or_else(|| damaged("the paths and fields of what is in it are many times as large as it is"))?;
+        Ok(())
+    }
+
+    /// The path of a member of a group, which is kept.
+    pub(super) fn path(&mut self, group: &Found, name: &str) -> Result<String> {
+        self.keep(group.path.len() + 1 + name.len())?;
+        Ok(inner(&group.path, name))
     }
 
     /// Follows a path from a group; `None` where nothing has that name.
     ///
     /// # Errors
     /// `NotFound` for a soft link to nothing, `Unsupported` for one to another file, `Invalid` for one in a circle;
-    /// `Corrupt`.
+    /// as [`follow`](Self::follow).
     pub(super) fn find(&mut self, from: &Found, path: &str) -> Result<Option<Found>> {
+        self.follow(from, path)?
+    }
+
+    /// As [`find`](Self::find), whose errors of links that lead nowhere are the inner result.
+    ///
+    /// # Errors
+    /// A group on the way that cannot be read: `Corrupt`, `Unsupported`.
+    pub(super) fn follow(&mut self, from: &Found, path: &str) -> Result<Result<Option<Found>>> {
+        self.keep(from.path.len())?;
         // The groups that the path has led through, each with its name in the one before.
         let mut places = vec![(from.path.clone(), from.address)];
         let mut rest: VecDeque<String> = names(path).map(str::to_owned).collect();
         let mut followed: Vec<(String, String)> = Vec::new();
         let (root, mut address) = (self.root, from.address);
         for _ in 0..MAX_NAMES {
-            let Some(name) = rest.pop_front() else { return Ok(Some(Found { address, path: joined(&places, "") })) };
+            let Some(name) = rest.pop_front() else {
+                return Ok(Ok(Some(Found { address, path: joined(&places, "") })));
+            };
             match self.object(address)?.get(&name) {
                 Some(&Target::Hard(to)) => {
                     address = to;
@@ -116,41 +158,46 @@ impl<'a> Objects<'a> {
                     }
                 }
                 Some(Target::Soft(to)) => {
-                    followed.push((joined(&places, &name), to.clone()));
-                    if followed.len() > MAX_SOFT_LINKS || rest.len() + names(to).count() > MAX_NAMES {
+                    let link = joined(&places, &name);
+                    let to = to.clone();
+                    self.keep(link.len() + to.len())?;
+                    followed.push((link, to.clone()));
+                    if followed.len() > MAX_SOFT_LINKS || rest.len() + names(&to).count() > MAX_NAMES {
                         break;
                     }
-                    names(to).rev().for_each(|name| rest.push_front(name.to_owned()));
+                    names(&to).rev().for_each(|name| rest.push_front(name.to_owned()));
                     if to.starts_with('/') {
                         address = root;
                         places = vec![(String::new(), address)];
                     }
                 }
                 Some(Target::External { file, path }) => {
-                    return Err(Error::unsupported(format!(
+                    return Ok(Err(Error::unsupported(format!(
                         "{} is a link to {path} of the file {file}, and no other files are opened; open that file",
                         joined(&places, &name)
-                    )));
+                    ))));
                 }
                 Some(Target::Other(kind)) => {
                     let here = joined(&places, &name);
-                    return Err(Error::unsupported(format!("{here} is a link of type {kind}, which is not known")));
+                    let why = format!("{here} is a link of type {kind}, which is not known");
+                    return Ok(Err(Error::unsupported(why)));
                 }
                 None => {
-                    let Some((link, to)) = followed.last() else { return Ok(None) };
+                    let Some((link, to)) = followed.last() else { return Ok(Ok(None)) };
                     let here = joined(&places, &name);
                     let why = format!("the soft link {link} leads to {to}, and there is no {here}");
-                    return Err(Error::not_found(why));
+                    return Ok(Err(Error::not_found(why)));
                 }
             }
         }
         let Some((link, to)) = followed.first() else {
-            return Err(Error::invalid(format!("a path has more than {MAX_NAMES} names; nothing lies so deep")));
+            let why = format!("a path has more than {MAX_NAMES} names; nothing lies so deep");
+            return Ok(Err(Error::invalid(why)));
         };
-        Err(Error::invalid(format!(
+        Ok(Err(Error::invalid(format!(
             "the soft link {link} leads to {to}, and from there in a circle, or through more than {MAX_SOFT_LINKS} soft \
              links; open what it should lead to by its own name"
-        )))
+        ))))
     }
 }
 
@@ -226,11 +273,8 @@ fn dense(walk: &mut Walk<'_>, mut fields: Fields<'_>, links: &mut Object) -> Res
     each_record(walk, index, &[5], &mut |walk, _, mut record| {
         // Its hash, and where it is in the heap.
         record.skip(4)?;
-        // A link of more than a heap's block (a name of thousands of bytes) is left out.
-        match heap.object(&walk.structure, record.rest)? {
-            Some(object) => link(walk, walk.structure.fields(object), links),
-            None => Ok(()),
-        }
+        let object = heap.object(walk, record.rest)?;
+        link(walk, walk.structure.fields(object), links)
     })
 }
 

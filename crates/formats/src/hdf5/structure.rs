@@ -7,7 +7,8 @@ use hyperslab_core::{Error, Result};
 
 use super::encode::lookup3;
 
-/// How often the bytes of a file are read at most: names and paths are counted where they are and where they are kept.
+/// How often the bytes of a file are read at most: names are counted where they are and where they are kept.
+/// Paths, which hold the names of all groups around, are counted by [`Objects`](super::links::Objects).
 const WALKED: usize = 4;
 
 /// How a file stores addresses and lengths, as its superblock says.
@@ -43,6 +44,11 @@ impl<'a> Structure<'a> {
     pub(super) fn new(file: &'a [u8], addressing: Addressing) -> Self {
         let Addressing { base, address_bytes, length_bytes } = addressing;
         Self { file, base, address_bytes, length_bytes }
+    }
+
+    /// Bytes of the file.
+    pub(super) fn bytes(&self) -> usize {
+        self.file.len()
     }
 
     /// Bytes of a reference into a global heap: a length, the address of a collection, the number of an object.

@@ -5,14 +5,18 @@
 use std::path::Path;
 
 use hdf5_pure::MaxExtent;
+use hyperslab_core::{ArraySource, ErrorKind};
 
 use super::Hdf5File;
 use super::chunk_index::stored_chunks;
+use super::encode::lookup3;
 use super::header::Header;
+use super::heap::Heaps;
 use super::layout::{Index, Layout, fill_value, is_null};
 use super::links::{Found, Objects};
 use super::structure::{Addressing, IGNORED, Structure};
 use crate::chunks::grid::Grid;
+use crate::container::Container;
 
 /// Files of every index of chunks and kind of link (`tests/data/make_hdf5.py`).
 const FILES: [&str; 3] = ["newest.h5", "oldest.h5", "blocks.h5"];
@@ -157,5 +161,182 @@ fn structures_that_lead_to_themselves_come_to_an_end() {
     let (_, addressing, ..) = file("newest.h5");
     let error = Header::read(&mut Structure::new(&bytes, addressing).walk(), 0).unwrap_err();
     assert!(error.to_string().contains("circles"), "{error}");
+    IGNORED.set(false);
+}
+
+fn numbers(all: &[u64]) -> Vec<u8> {
+    all.iter().flat_map(|n| n.to_le_bytes()).collect()
+}
+
+/// An object header of version 1 with one message.
+fn header(kind: u16, body: &[u8]) -> Vec<u8> {
+    let length = body.len() as u16;
+    let message = [&kind.to_le_bytes()[..], &length.to_le_bytes(), &[0; 4], body].concat();
+    [&[1, 0, 1, 0, 1, 0, 0, 0][..], &(message.len() as u32).to_le_bytes(), &[0; 4], &message].concat()
+}
+
+/// A file in the old style: a group with a name of so many bytes has members that are one dataset, or soft links, all by
+/// the same name.
+fn one_many_times(name: usize, members: u16, soft: bool) -> Vec<u8> {
+    const ROOT: u64 = 48;
+    const GROUP: u64 = 88;
+    const DATASET: u64 = 128;
+    const TREES: [u64; 2] = [160, 200];
+    const NODES: [u64; 2] = [240, 288];
+    let heap = NODES[1] + 8 + 40 * u64::from(members);
+    let names = [b"a\0".to_vec(), vec![b'n'; name], vec![0]].concat();
+    let eof = heap + 32 + names.len() as u64;
+    let mut all = [&b"\x89HDF\r\n\x1a\n\x02\x08\x08\0"[..], &numbers(&[0, u64::MAX, eof, ROOT])].concat();
+    let sum = lookup3(&all);
+    all.extend(sum.to_le_bytes());
+    all.extend(TREES.iter().flat_map(|&tree| header(0x11, &numbers(&[tree, heap]))));
+    all.extend(header(0x08, &[0; 8]));
+    for node in NODES {
+        all.extend([&b"TREE\0\0\x01\0"[..], &numbers(&[u64::MAX, u64::MAX, 0, node])].concat());
+    }
+    all.extend([&b"SNOD\x01\0\x01\0"[..], &numbers(&[2, GROUP, 0, 0, 0])].concat());
+    all.extend([&b"SNOD\x01\0"[..], &members.to_le_bytes()].concat());
+    let member = if soft { [0, u64::MAX, 2, 0, 0] } else { [0, DATASET, 0, 0, 0] };
+    (0..members).for_each(|_| all.extend(numbers(&member)));
+    all.extend([&b"HEAP\0\0\0\0"[..], &numbers(&[names.len() as u64, u64::MAX, heap + 32]), &names].concat());
+    assert_eq!(all.len() as u64, eof);
+    all
+}
+
+#[test]
+fn paths_take_no_more_memory_than_the_file_is_worth() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |bytes: &[u8]| {
+        let path = folder.path().join("a.h5");
+        std::fs::write(&path, bytes).unwrap();
+        Hdf5File::open(&path)
+    };
+    let few = open(&one_many_times(2000, 20, false)).unwrap();
+    assert_eq!(few.entries.len(), 20);
+    assert!(few.entries.iter().all(|e| e.name == format!("{}/a", "n".repeat(2000))));
+    // Soft links that lead to themselves.
+    assert!(open(&one_many_times(2000, 20, true)).unwrap().entries.is_empty());
+    for soft in [false, true] {
+        let bytes = one_many_times(200_000, 3000, soft);
+        assert!(bytes.len() < 400_000);
+        // The paths would have 600 MB.
+        let error = open(&bytes).map(|file| file.entries.len()).unwrap_err();
+        assert!(error.to_string().contains("many times as large"), "{error}");
+    }
+}
+
+#[test]
+fn collections_of_text_in_each_other_come_to_an_end() {
+    let (_, addressing, ..) = file("newest.h5");
+    let (count, first) = (1000, 32);
+    let mut bytes = vec![0; first];
+    for n in 0..count {
+        bytes.extend(b"GCOL\x01\0\0\0");
+        bytes.extend(numbers(&[(count - n) * 32 + 16]));
+        // An object; its 16 bytes are the first of the next collection.
+        bytes.extend(numbers(&[n + 1, 16]));
+    }
+    bytes.extend([0; 16]);
+    let mut heaps = Heaps::new(Structure::new(&bytes, addressing));
+    let mut get = |n: u64| {
+        let reference = [&16_u32.to_le_bytes()[..], &numbers(&[first as u64 + n * 32]), &(n as u32 + 1).to_le_bytes()];
+        heaps.get(&reference.concat()).map(<[u8]>::len)
+    };
+    assert!((0..4).all(|n| get(n).unwrap() == 16 && get(0).unwrap() == 16), "each is read once");
+    assert!((4..10).any(|n| get(n).is_err()), "they have many times the bytes of the file");
+}
+
+#[test]
+fn what_cannot_be_read_is_listed_and_the_others_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["newest.h5", "oldest.h5"] {
+        let (good, addressing, root, _) = file(name);
+        let path = folder.path().join(name);
+        let open = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            Hdf5File::open(&path)
+        };
+        let entries = open(&good).unwrap().entries;
+        for broken in ["plain", "links"] {
+            let mut objects = Objects::new(Structure::new(&good, addressing), root);
+            let found = objects.find(&objects.root(), broken).unwrap().unwrap();
+            let mut bytes = good.clone();
+            bytes[found.address as usize] ^= 0xff;
+            let damaged = open(&bytes).unwrap();
+            let of = |name: &str| damaged.entries.iter().find(|e| e.name == name);
+            // A soft link that leads to it, or through it.
+            for unknown in [broken, "soft"] {
+                let entry = of(unknown).unwrap();
+                assert_eq!((entry.dtype.as_str(), entry.fields.len()), ("unknown", 0), "{name} {broken}: {unknown}");
+                for error in [damaged.dataset(unknown).map(drop), damaged.open(unknown).map(drop)] {
+                    let error = error.unwrap_err();
+                    assert_ne!(error.kind(), ErrorKind::NotFound, "{name} {unknown}: {error}");
+                    assert!(error.to_string().contains(unknown) && error.to_string().contains(name), "{error}");
+                }
+            }
+            let others =
+                entries.iter().filter(|e| e.name != broken && e.name != "soft" && !e.name.starts_with("links"));
+            assert!(others.clone().count() > 15);
+            for other in others {
+                assert_eq!(of(&other.name), Some(other), "{name} {broken}");
+                let source = damaged.dataset(&other.name).unwrap();
+                source.read(0, 0..source.rows()).unwrap();
+            }
+        }
+        let mut bytes = good.clone();
+        bytes[root as usize] ^= 0xff;
+        let error = open(&bytes).unwrap_err();
+        assert!(error.to_string().contains(name), "{error}");
+    }
+}
+
+#[test]
+fn links_with_names_of_thousands_of_bytes_are_read() {
+    IGNORED.set(true);
+    let (_, addressing, ..) = file("newest.h5");
+    let names: Vec<_> = [5000, 60_000].map(|n| "n".repeat(n)).into();
+    let links: Vec<_> = names
+        .iter()
+        .enumerate()
+        .map(|(n, name)| {
+            let length = (name.len() as u16).to_le_bytes();
+            [&[1, 1][..], &length, name.as_bytes(), &numbers(&[7 + n as u64])].concat()
+        })
+        .collect();
+    // A B-tree of one leaf, its header at an address.
+    let tree = |at: usize, kind: u8, records: &[Vec<u8>]| {
+        let record = (records[0].len() as u16).to_le_bytes();
+        let head = [&b"BTHD\0"[..], &[kind, 0, 2, 0, 0], &record, &[0; 4], &numbers(&[at as u64 + 38])].concat();
+        let head =
+            [&head[..], &(records.len() as u16).to_le_bytes(), &numbers(&[records.len() as u64]), &[0; 4]].concat();
+        [&head[..], b"BTLF\0", &[kind], &records.concat(), &[0; 4]].concat()
+    };
+    // The header of the group, then the heap's, the names' and the huge objects' tree, the links.
+    let (heap, by_name, huge, first) = (64, 256, 512, 1024);
+    let file = |found: u64| {
+        let mut bytes = header(0x02, &[&[0, 0][..], &numbers(&[heap as u64, by_name as u64])].concat());
+        bytes.resize(heap, 0);
+        bytes.extend(b"FRHP\0\x07\0\0\0\0\0\x10\0\0");
+        bytes.extend(numbers(&[3, huge as u64, 0, u64::MAX, 0, 0, 0, 0, 0, 2, 0, 0]));
+        bytes.extend([&[4, 0][..], &numbers(&[512, 65536]), &[32, 0, 1, 0], &numbers(&[u64::MAX]), &[0; 6]].concat());
+        bytes.resize(by_name, 0);
+        // A hash, and a reference to the huge object of a number.
+        bytes.extend(tree(by_name, 5, &[1, 2].map(|n| vec![0, 0, 0, 0, 0x10, n, 0, 0, 0, 0, 0])));
+        bytes.resize(huge, 0);
+        let starts = [first, first + links[0].len()];
+        let record = |n: usize| numbers(&[starts[n] as u64, links[n].len() as u64, n as u64 + found]);
+        bytes.extend(tree(huge, 1, &[record(0), record(1)]));
+        bytes.resize(first, 0);
+        [bytes, links.concat()].concat()
+    };
+    let bytes = file(1);
+    let mut objects = Objects::new(Structure::new(&bytes, addressing), 0);
+    for (n, name) in names.iter().enumerate() {
+        assert_eq!(objects.find(&objects.root(), name).unwrap().unwrap().address, 7 + n as u64);
+    }
+    // Objects of other numbers.
+    let bytes = file(2);
+    let error = Objects::new(Structure::new(&bytes, addressing), 0).object(0).map(drop).unwrap_err();
+    assert!(error.to_string().contains("beyond its group's heap"), "{error}");
     IGNORED.set(false);
 }
