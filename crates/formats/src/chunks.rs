@@ -18,6 +18,8 @@ use grid::Grid;
 const MAX_BAND_BYTES: usize = 256 << 20;
 /// What the decompressed rows of chunks of one dataset may take, unless two of them take more.
 const CACHE_BYTES: usize = 64 << 20;
+/// What the chunks that are decompressed at once may take, unless one of them takes more.
+const GROUP_BYTES: usize = 256 << 20;
 /// The end of a run is put at the end of a row of chunks beyond so many bytes.
 const RUN_BYTES: usize = 4 << 20;
 
@@ -108,9 +110,9 @@ impl<R: ReadChunk> Chunks<R> {
             parts.push((band, row..end, part));
             (rest, row) = (others, end);
         }
-        match parts.len() {
-            1 => parts.into_iter().try_for_each(|(band, rows, to)| self.part(band, rows, to))?,
-            _ => parts.into_par_iter().try_for_each(|(band, rows, to)| self.part(band, rows, to))?,
+        match parts.len() == 1 || self.grid.chunk_bytes() > GROUP_BYTES {
+            true => parts.into_iter().try_for_each(|(band, rows, to)| self.part(band, rows, to))?,
+            false => parts.into_par_iter().try_for_each(|(band, rows, to)| self.part(band, rows, to))?,
         }
         Ok((to.into(), bytes as u64))
     }
@@ -172,11 +174,18 @@ impl<R: ReadChunk> Chunks<R> {
         slot
     }
 
+    /// How many chunks are decompressed at once, so that few are and not yet in their place.
+    fn group(&self) -> usize {
+        match self.reader.is_compressed() {
+            true => (GROUP_BYTES / self.grid.chunk_bytes().max(1)).clamp(1, 2 * rayon::current_num_threads()),
+            false => 1,
+        }
+    }
+
     /// Decompresses the chunks of some rows (counted in the row of chunks) to `to`, which is zeroed.
     fn decode(&self, band: usize, rows: Range<usize>, to: &mut [u8]) -> Result<()> {
         let across = self.grid.chunks_across();
-        // So many at a time, so that few are decompressed and not yet in their place.
-        let step = if self.reader.is_compressed() { 2 * rayon::current_num_threads() } else { 1 };
+        let step = self.group();
         for start in (0..across).step_by(step) {
             let group = start..(start + step).min(across);
             let chunks = match group.len() {
@@ -206,5 +215,45 @@ impl<R: ReadChunk> Chunks<R> {
             self.grid.fill(across, rows, fill, to);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// Chunks of which the first rows are all that is looked at.
+    #[derive(Debug)]
+    struct Numbered;
+
+    impl ReadChunk for Numbered {
+        fn chunk(&self, _: usize, across: usize) -> Result<Option<Cow<'_, [u8]>>> {
+            Ok((across != 5).then(|| Cow::Owned(vec![across as u8; 2])))
+        }
+
+        fn fill(&self) -> Result<Vec<u8>> {
+            Ok(vec![99])
+        }
+
+        fn is_compressed(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn large_chunks_are_decompressed_one_by_one() {
+        let at_once = |chunk_rows: usize| {
+            let grid = Grid::new(&[2, 9], &[chunk_rows as u64, 1], 1).unwrap();
+            let chunks = Chunks::new(Arc::new(grid), Numbered, 2, false);
+            let (read, _) = chunks.read(0..2).unwrap();
+            assert_eq!(read.as_slice(), [0, 1, 2, 3, 4, 99, 6, 7, 8].repeat(2));
+            chunks.group()
+        };
+        let usual = 2 * rayon::current_num_threads();
+        assert_eq!(at_once(2), usual);
+        assert_eq!(at_once(GROUP_BYTES / 2), usual.min(2));
+        assert_eq!((at_once(GROUP_BYTES), at_once(GROUP_BYTES * 9)), (1, 1));
     }
 }

@@ -66,8 +66,8 @@ impl FieldsSink {
             let folder = tempfile::Builder::new().prefix(".hyperslab-").suffix(".tmp").tempdir_in(beside);
             let folder = folder.map_err(|e| Error::io("creating a folder in", beside.display(), e))?;
             for (i, field) in others.iter().enumerate() {
-                let sink =
-                    NpySink::create(waiting_path(folder.path(), i), field).map_err(|e| in_file(&e, &arrays.path))?;
+                let sink = NpySink::create_part(waiting_path(folder.path(), i), field, options);
+                let sink = sink.map_err(|e| in_file(&e, &arrays.path))?;
                 arrays.waiting.push(Box::new(sink.unsynced()));
             }
             arrays.folder = Some(folder);
@@ -148,4 +148,35 @@ fn append(container: &mut dyn ContainerSink, field: &FieldSpec, source: &dyn Arr
         first = end;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use datafusion::arrow::array::{ArrayRef, LargeStringArray};
+
+    use super::*;
+
+    #[test]
+    fn a_width_of_texts_is_that_of_all_columns() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npz");
+        let fields = ["a", "b", "c"].map(|name| FieldSpec::new(name, DType::Utf8, vec![]).unwrap());
+        let rows = |long: &str| {
+            let column = |texts| Arc::new(LargeStringArray::from_iter_values(texts)) as ArrayRef;
+            let columns = [("a", column(["x", "yz"])), ("b", column(["", long])), ("c", column(["ß", "ab"]))];
+            RecordBatch::try_from_iter(columns).unwrap()
+        };
+        let options = WriteOptions::new().set("text_width", "2").set("codec", "deflate");
+        let mut sink = FieldsSink::start(&path, Format::named("npz").unwrap(), &fields, &options).unwrap();
+        sink.write(&rows("cd")).unwrap();
+        // Where the rows come, not when the file is finished.
+        let error = sink.write(&rows("cde")).unwrap_err().to_string();
+        for part in ["\"b\"", "row 3 has 3 characters", "room for 2", "a.npz"] {
+            assert!(error.contains(part), "{error}");
+        }
+        drop(sink);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }

@@ -88,6 +88,7 @@ impl<'a> Fields<'a> {
         if self.found.is_empty() {
             return Err(Error::unsupported("its structured dtype has no fields; there is nothing to read"));
         }
+        check_record(self.end)?;
         Ok((self.found, self.end))
     }
 
@@ -103,7 +104,8 @@ impl<'a> Fields<'a> {
                 // Padding between aligned fields.
                 Descr::Simple(descr) if field.name.is_empty() => {
                     let (_, _, bytes) = element(descr, false)?;
-                    self.end = self.end.checked_add(bytes).ok_or_else(|| Error::corrupt("a record is too large"))?;
+                    let end = self.end_after(bytes);
+                    self.end = end.ok_or_else(|| Error::corrupt("a record with its padding is too large"))?;
                 }
                 Descr::Simple(descr) => self.push(&name, descr, &field.shape).map_err(|e| e.with("field", &name))?,
                 Descr::Fields(inner) if field.shape.is_empty() => self.add(&name, inner)?,
@@ -115,6 +117,11 @@ impl<'a> Fields<'a> {
             }
         }
         Ok(())
+    }
+
+    /// The end of so many bytes more, if a record may have them.
+    fn end_after(&self, bytes: usize) -> Option<usize> {
+        self.end.checked_add(bytes).filter(|&end| check_record(end).is_ok())
     }
 
     fn push(&mut self, name: &str, descr: &str, shape: &[u64]) -> Result<()> {
@@ -132,7 +139,7 @@ impl<'a> Fields<'a> {
         let cell: Vec<usize> = self.cell.iter().copied().chain(axes).collect();
         let spec = FieldSpec::new(name, dtype, cell)?;
         let bytes = shape.iter().try_fold(item, |b, &n| b.checked_mul(usize::try_from(n).ok()?));
-        let end = bytes.and_then(|b| self.end.checked_add(b)).filter(|&e| i32::try_from(e).is_ok());
+        let end = bytes.and_then(|bytes| self.end_after(bytes));
         let (Some(bytes), Some(end)) = (bytes, end) else {
             return Err(Error::corrupt(format!("a record with field {name:?} is too large")));
         };
@@ -142,6 +149,14 @@ impl<'a> Fields<'a> {
         self.found.push(RawField { spec, encoding, offset: self.end, bytes });
         self.end = end;
         Ok(())
+    }
+}
+
+/// Refuses records of more bytes than NumPy's dtypes have, which count them with 32 bits.
+fn check_record(bytes: usize) -> Result<()> {
+    match i32::try_from(bytes) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::corrupt(format!("a record of {bytes} bytes is too large; at most {} are read", i32::MAX))),
     }
 }
 

@@ -38,6 +38,17 @@ impl NpySink {
         Self::start(path.as_ref(), std::slice::from_ref(field), true, None)
     }
 
+    /// As [`create`](Self::create), of the options only with `text_width`: a file of one field that waits until it becomes
+    /// a part of another file, whose options these are.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create), and `Invalid` for another width than 1 to 2^29 - 1.
+    pub fn create_part(path: impl AsRef<Path>, field: &FieldSpec, options: &WriteOptions) -> Result<Self> {
+        let path = path.as_ref();
+        let width = text_width(options).map_err(|e| e.with("file", path.display()))?;
+        Self::start(path, std::slice::from_ref(field), true, width)
+    }
+
     pub(crate) fn create_boxed(
         path: &Path,
         fields: &[FieldSpec],

@@ -45,6 +45,11 @@ pub(super) struct Index {
     pub(super) sums: usize,
 }
 
+/// How long a chunk may be that should be stored in at most so many bytes: longer, since compressors differ.
+pub(super) fn most_stored(bytes: usize) -> u64 {
+    (bytes as u64).saturating_mul(2).saturating_add(1 << 16)
+}
+
 /// Where the chunks of a shard are in it: offset and length, `None` for what is not stored.
 pub(super) type Places = Vec<Option<(u64, u64)>>;
 
@@ -194,8 +199,9 @@ impl Chain {
         codecs::stored_bytes(&self.codecs, plain)
     }
 
-    /// The elements, in C order, of a chunk of this shape. `fill` is the one that stands for those that are not stored.
-    pub(super) fn decode(&self, stored: Vec<u8>, chunk: &[usize], fill: &[u8]) -> Result<Vec<u8>> {
+    /// The elements, in C order, of a chunk of this shape; `None` where none of them is stored. `fill` is the one that
+    /// stands for those that are not.
+    pub(super) fn decode(&self, stored: Vec<u8>, chunk: &[usize], fill: &[u8]) -> Result<Option<Vec<u8>>> {
         let bytes = chunk.iter().fold(fill.len(), |all, &n| all.saturating_mul(n));
         let found = match &self.shards {
             None => codecs::undo(&self.codecs, Cow::Owned(stored), bytes)?.into_owned(),
@@ -206,17 +212,18 @@ impl Chain {
                     Some(order) => order.iter().map(|&axis| chunk[axis]).collect(),
                     None => chunk.to_vec(),
                 };
-                shards.decode(&shard, &shape, fill)?
+                let Some(found) = shards.decode(&shard, &shape, fill)? else { return Ok(None) };
+                found
             }
         };
         if found.len() != bytes {
             let found = found.len();
             return Err(Error::corrupt(format!("a chunk has {found} bytes instead of {bytes}; copy the store again")));
         }
-        Ok(match &self.order {
+        Ok(Some(match &self.order {
             Some(order) => in_order(&found, order, chunk, fill.len()),
             None => found,
-        })
+        }))
     }
 }
 
@@ -239,8 +246,8 @@ impl Sharding {
         (bytes / one.max(1)).saturating_mul(each).saturating_add(4 * self.index.sums)
     }
 
-    /// The elements of a shard of this shape that was read as a whole.
-    fn decode(&self, shard: &[u8], shape: &[usize], fill: &[u8]) -> Result<Vec<u8>> {
+    /// The elements of a shard of this shape that was read as a whole; `None` where none of them is stored.
+    fn decode(&self, shard: &[u8], shape: &[usize], fill: &[u8]) -> Result<Option<Vec<u8>>> {
         let sizes = |of: &[u64]| of.iter().map(|&n| usize::try_from(n).ok()).collect::<Option<Vec<usize>>>();
         let chunk = sizes(&self.chunk).ok_or_else(|| bad("chunk_shape of shards"))?;
         let counts = || shape.iter().zip(&chunk).map(|(&outer, &inner)| (outer / inner) as u64);
@@ -248,6 +255,7 @@ impl Sharding {
             counts().try_fold(1_u64, |all, n| all.checked_mul(n)).ok_or_else(|| bad("chunk_shape of shards"))?;
         let (at, length) = self.index.place(count, shard.len() as u64)?;
         let places = self.index.places(&shard[at as usize..(at + length) as usize])?;
+        self.check_places(&places, &chunk, fill.len(), shard.len() as u64 - length)?;
         let bytes = shape.iter().try_fold(fill.len(), |all, &n| all.checked_mul(n));
         let bytes = bytes.filter(|&bytes| bytes <= MAX_SHARD).ok_or_else(|| {
             Error::unsupported(format!(
@@ -259,20 +267,31 @@ impl Sharding {
         let grid = Grid::new(&widen(shape), &self.chunk, fill.len())?;
         let (across, band) = (grid.chunks_across(), grid.chunk_rows().saturating_mul(grid.row_bytes()));
         // Made when there is a chunk that shows that the shape is no mere claim.
-        let mut to = Vec::new();
+        let mut to = None;
         for (i, place) in places.into_iter().enumerate() {
             let Some((start, length)) = place else { continue };
             let stored =
                 start.checked_add(length).and_then(|end| shard.get(start as usize..usize::try_from(end).ok()?));
             let stored = stored.ok_or_else(|| Error::corrupt("a chunk lies beyond its shard; copy the store again"))?;
-            let elements = self.chain.decode(stored.to_vec(), &chunk, fill)?;
-            if to.is_empty() {
-                to = filled(fill, bytes);
-            }
-            let rows = &mut to[i / across * band..][..band];
+            let Some(elements) = self.chain.decode(stored.to_vec(), &chunk, fill)? else { continue };
+            let rows = &mut to.get_or_insert_with(|| filled(fill, bytes))[i / across * band..][..band];
             grid.place(i % across, 0..grid.chunk_rows(), &elements, rows);
         }
-        Ok(if to.is_empty() { filled(fill, bytes) } else { to })
+        Ok(to)
+    }
+
+    /// Refuses chunks that are longer than any, and chunks that overlap, of which a few bytes could make any number: the
+    /// chunks have `room` bytes in all.
+    fn check_places(&self, places: &Places, chunk: &[usize], element: usize, room: u64) -> Result<()> {
+        let most = most_stored(self.chain.stored_bytes(chunk, element));
+        let lengths = || places.iter().flatten().map(|&(_, length)| length);
+        if let Some(length) = lengths().find(|&length| length > most) {
+            return Err(Error::corrupt(format!("a chunk of {length} bytes is longer than any; at most {most} are")));
+        }
+        match lengths().try_fold(0, u64::checked_add).is_some_and(|all| all <= room) {
+            true => Ok(()),
+            false => Err(Error::corrupt("the chunks of a shard overlap; copy the store again")),
+        }
     }
 }
 
@@ -367,4 +386,64 @@ fn in_order(stored: &[u8], order: &[usize], chunk: &[usize], element: usize) -> 
         }
     }
     to
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    const NONE: (u64, u64) = (u64::MAX, u64::MAX);
+
+    fn sharding(chunk: [u64; 2], codecs: Value) -> Value {
+        let configuration = json!({"chunk_shape": chunk, "codecs": codecs, "index_codecs": ["bytes"]});
+        json!({"name": "sharding_indexed", "configuration": configuration})
+    }
+
+    fn shard(bytes: &[u8], places: &[(u64, u64)]) -> Vec<u8> {
+        let index = places.iter().flat_map(|(at, length)| [at.to_le_bytes(), length.to_le_bytes()]);
+        [bytes, &index.flatten().collect::<Vec<_>>()].concat()
+    }
+
+    #[test]
+    fn shards_that_are_turned_as_a_whole() {
+        let turned = json!({"name": "transpose", "configuration": {"order": [1, 0]}});
+        let mut elements = Elements::v3(&json!("uint8"), &[4]).unwrap();
+        let mut chain = |codecs: Value| {
+            let codecs = json!([turned, sharding([2, 2], codecs)]);
+            Chain::v3(&codecs, &[2, 4], &mut elements).unwrap()
+        };
+        let decode = |chain: &Chain, stored: Vec<u8>| chain.decode(stored, &[2, 4], &[9]).map_err(|e| e.to_string());
+        let plain = chain(json!(["bytes"]));
+        let half = shard(&[1, 2, 3, 4], &[(0, 4), NONE]);
+        assert_eq!(decode(&plain, half).unwrap(), Some(vec![1, 3, 9, 9, 2, 4, 9, 9]));
+        assert_eq!(decode(&plain, shard(&[], &[NONE, NONE])).unwrap(), None);
+        // In the one chunk there is a shard, and nothing in it.
+        let nested = chain(json!([sharding([1, 2], json!(["bytes"]))]));
+        let nothing = shard(&[], &[NONE, NONE]);
+        assert_eq!(decode(&nested, shard(&nothing, &[(0, 32), NONE])).unwrap(), None);
+        let something = shard(&[5, 6], &[NONE, (0, 2)]);
+        assert_eq!(
+            decode(&nested, shard(&something, &[NONE, (0, 34)])).unwrap(),
+            Some(vec![9, 9, 9, 5, 9, 9, 9, 6]),
+            "the last row of the second half"
+        );
+        for (bytes, places, says) in [
+            (4, [(0, 4), (0, 4)], "overlap"),
+            (7, [(0, 4), (3, 4)], "overlap"),
+            (4, [(0, 4), (u64::MAX - 9, 4)], "overlap"),
+            (8, [(0, 4), (u64::MAX - 9, 4)], "beyond its shard"),
+        ] {
+            let error = decode(&plain, shard(&vec![0; bytes], &places)).unwrap_err();
+            assert!(error.contains(says), "{places:?}: {error}");
+        }
+        let codecs = json!([turned, sharding([2, 2], json!(["bytes"]))]);
+        let many = Chain::v3(&codecs, &[2, 10_000], &mut elements).unwrap();
+        let long = shard(&[0; 20_000], &[vec![(0, 70_000)], vec![NONE; 4999]].concat());
+        let error = many.decode(long, &[2, 10_000], &[9]).unwrap_err().to_string();
+        assert!(error.contains("longer than any"), "{error}");
+    }
 }

@@ -85,12 +85,15 @@ fn element(value: &Value, field: &RawField, bytes: usize) -> Result<Vec<u8>> {
             let text = value.as_str().ok_or_else(wrong)?;
             (padded(text.chars().flat_map(|c| u32::from(c).to_le_bytes()).collect())?, order, 4)
         }
-        Encoding::Time(order, _) => (number(value, DType::Int64).ok_or_else(wrong)?, order, 8),
+        Encoding::Time(order, _) => (number(value, dtype).ok_or_else(wrong)?, order, 8),
         Encoding::Plain(_) if matches!(dtype, DType::FixedBytes(_)) => {
             return padded(value.as_str().and_then(base64).or_else(|| bytes_of(value)).ok_or_else(wrong)?);
         }
         Encoding::Plain(order) => (number(value, dtype).ok_or_else(wrong)?, order, dtype.component_size()),
     };
+    if found.len() != bytes {
+        return Err(wrong());
+    }
     if order == ByteOrder::Big {
         swap_bytes(&mut found, component);
     }
@@ -111,7 +114,7 @@ fn number(value: &Value, dtype: DType) -> Option<Vec<u8>> {
                 _ => [float(value, part)?, vec![0; part.size()]].concat(),
             }
         }
-        _ if value == "NaT" => i64::MIN.to_le_bytes().to_vec(),
+        DType::Datetime64(_) | DType::Timedelta64(_) if value == "NaT" => i64::MIN.to_le_bytes().to_vec(),
         _ => integer()?.to_le_bytes()[..dtype.size()].to_vec(),
     })
 }
@@ -173,6 +176,10 @@ fn base64(text: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -183,5 +190,25 @@ mod tests {
             assert_eq!(base64(text).as_deref(), Some(bytes), "{text}");
         }
         assert_eq!(base64("a b"), None);
+    }
+
+    #[test]
+    fn no_time_is_a_value_of_times_alone() {
+        let fill = |value: Value, data_type: Value| {
+            fill_value(&value, &Elements::v3(&data_type, &[]).unwrap(), &data_type).map_err(|e| e.to_string())
+        };
+        let record = |data_type: &Value| json!({"name": "struct", "configuration": {"fields": [{"name": "a", "data_type": data_type}]}});
+        let milliseconds = json!({"name": "numpy.datetime64", "configuration": {"unit": "ms"}});
+        let weeks = json!({"name": "numpy.timedelta64", "configuration": {"unit": "W", "scale_factor": 2}});
+        for data_type in [milliseconds, weeks] {
+            assert_eq!(fill(json!({"a": "NaT"}), record(&data_type)).unwrap(), i64::MIN.to_le_bytes());
+            assert_eq!(fill(json!("NaT"), data_type).unwrap(), i64::MIN.to_le_bytes());
+        }
+        for number in ["bool", "int8", "uint32", "int64", "float32", "complex64"] {
+            for (value, data_type) in [(json!("NaT"), json!(number)), (json!({"a": "NaT"}), record(&json!(number)))] {
+                let error = fill(value, data_type).unwrap_err();
+                assert!(error.contains("fill_value"), "{number}: {error}");
+            }
+        }
     }
 }

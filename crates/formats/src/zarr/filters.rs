@@ -30,7 +30,7 @@ enum Kind {
     /// Another dtype, as NumPy casts.
     Cast,
     /// Another dtype of the same values, and one value that stands for another.
-    Value { beyond: Beyond, map: Option<(f64, f64)> },
+    Value { beyond: Beyond, map: Option<(Number, Number)> },
     /// Eight bools in a byte, after a byte that says how many there are too many.
     PackBits,
 }
@@ -165,9 +165,7 @@ impl Filter {
             Kind::Value { beyond: what, map } => {
                 for number in numbers() {
                     let number = match map {
-                        Some((from, to)) if number.float() == from || (from.is_nan() && number.float().is_nan()) => {
-                            Number::Float(to)
-                        }
+                        Some((from, to)) if number.is_same(from) => to,
                         _ => number,
                     };
                     becomes.put(value(number, becomes.dtype, what).ok_or_else(beyond)?, &mut to);
@@ -200,15 +198,9 @@ fn scale_offset(configuration: &Value, dtype: DType) -> Option<Kind> {
 
 /// A cast to `becomes`, which holds what is stored, or is of integers.
 fn cast_value(configuration: &Value, stored: DType, becomes: DType) -> Option<Kind> {
-    let number = |value: &Value| match value.as_str() {
-        Some("NaN") => Some(f64::NAN),
-        Some("Infinity") => Some(f64::INFINITY),
-        Some("-Infinity") => Some(f64::NEG_INFINITY),
-        _ => value.as_f64(),
-    };
     let map = match configuration["scalar_map"]["decode"].as_array().map(Vec::as_slice) {
         None | Some([]) => None,
-        Some([pair]) => Some((number(&pair[0])?, number(&pair[1])?)),
+        Some([pair]) => Some((scalar(&pair[0], stored)?, scalar(&pair[1], becomes)?)),
         Some(_) => return None,
     };
     let beyond = match configuration["out_of_range"].as_str() {
@@ -232,6 +224,22 @@ fn cast_value(configuration: &Value, stored: DType, becomes: DType) -> Option<Ki
         (false, false) => true,
     };
     (fits && stored.is_real() && becomes.is_real()).then_some(Kind::Value { beyond, map })
+}
+
+/// A number of a `scalar_map`, which is one of this dtype: of an integer all digits count.
+fn scalar(value: &Value, dtype: DType) -> Option<Number> {
+    let float = match value.as_str() {
+        Some("NaN") => f64::NAN,
+        Some("Infinity") => f64::INFINITY,
+        Some("-Infinity") => f64::NEG_INFINITY,
+        _ => value.as_f64()?,
+    };
+    let integer = value.as_i64().map(i128::from).or(value.as_u64().map(i128::from));
+    Some(match integer {
+        Some(integer) if !is_float(dtype) => Number::Integer(integer),
+        _ if !is_float(dtype) && float.fract() == 0.0 => Number::Integer(float as i128),
+        _ => Number::Float(round(dtype, float)),
+    })
 }
 
 /// Whether an integer dtype has a value.
@@ -271,7 +279,7 @@ fn value(number: Number, dtype: DType, beyond: Beyond) -> Option<Number> {
 }
 
 /// A number of any dtype.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Number {
     Integer(i128),
     Float(f64),
@@ -282,6 +290,15 @@ impl Number {
         match self {
             Self::Integer(n) => n as f64,
             Self::Float(n) => n,
+        }
+    }
+
+    /// Whether both are the same number of one dtype. All NaN are.
+    fn is_same(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Integer(a), Self::Integer(b)) => a == b,
+            (Self::Float(a), Self::Float(b)) => a == b || (a.is_nan() && b.is_nan()),
+            _ => false,
         }
     }
 
@@ -415,5 +432,29 @@ mod tests {
             (Some(vec![2]), Some(vec![252]), None, None)
         );
         assert!(Filter::new("cast_value", &json!({"data_type": "float64"}), Some(DType::Float32)).is_none());
+    }
+
+    #[test]
+    fn what_stands_for_another_value_is_compared_exactly() {
+        let undo = |stored: &str, map: Value, dtype, bytes: &[u8]| {
+            let cast = json!({"data_type": stored, "scalar_map": {"decode": [map]}});
+            Filter::new("cast_value", &cast, Some(dtype)).unwrap().undo(Cow::Borrowed(bytes), 100).unwrap().into_owned()
+        };
+        let floats = |bytes: Vec<u8>| -> Vec<String> {
+            bytes.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b).to_string()).collect()
+        };
+        let ends = [i64::MIN, i64::MIN + 1, i64::MAX].map(i64::to_le_bytes).concat();
+        let (low, high) = ("-9223372036854776000", "9223372036854776000");
+        assert_eq!(floats(undo("int64", json!([i64::MIN, "NaN"]), DType::Float64, &ends)), ["NaN", low, high]);
+        assert_eq!(floats(undo("int64", json!([-(2_f64.powi(63)), 0.5]), DType::Float64, &ends)), ["0.5", low, high]);
+        let ends = [u64::MAX - 1, u64::MAX].map(u64::to_le_bytes).concat();
+        assert_eq!(
+            floats(undo("uint64", json!([u64::MAX, "Infinity"]), DType::Float64, &ends)),
+            ["18446744073709552000", "inf"]
+        );
+        let stored = [f64::NAN, 3.0].map(f64::to_le_bytes).concat();
+        let most = [i64::MAX, 3].map(i64::to_le_bytes).concat();
+        assert_eq!(undo("float64", json!(["NaN", i64::MAX]), DType::Int64, &stored), most);
+        assert_eq!(undo("float32", json!([0.1, 7]), DType::Int8, &0.1_f32.to_le_bytes()), [7]);
     }
 }

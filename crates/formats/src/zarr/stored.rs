@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hyperslab_core::{Error, Result};
 
-use super::chain::{Chain, Index, Places};
+use super::chain::{Chain, Index, Places, most_stored};
 use super::metadata::{Keys, Metadata};
 use super::store::{Part, Store};
 use crate::chunks::ReadChunk;
@@ -154,7 +154,7 @@ impl ZarrChunks {
         Ok(places)
     }
 
-    /// The elements of a chunk in C order; of text its bytes.
+    /// The elements of a chunk in C order, of text its bytes; `None` where none of them is stored.
     fn elements(&self, band: usize, across: usize) -> Result<Option<Vec<u8>>> {
         let position = self.position(band, across);
         let in_chunk = |e: Error| e.with("chunk", self.file_key(&position));
@@ -163,14 +163,12 @@ impl ZarrChunks {
             true => super::codecs::stored_bytes(&self.chain.codecs, MAX_TEXT),
             false => self.chain.stored_bytes(&self.chunk, element),
         };
-        let Some(stored) = self.stored(&position, (most as u64).saturating_mul(2).saturating_add(1 << 16))? else {
-            return Ok(None);
-        };
+        let Some(stored) = self.stored(&position, most_stored(most))? else { return Ok(None) };
         let found = match self.is_variable {
-            true => super::codecs::undo(&self.chain.codecs, Cow::Owned(stored), MAX_TEXT).map(Cow::into_owned),
+            true => super::codecs::undo(&self.chain.codecs, Cow::Owned(stored), MAX_TEXT).map(|b| Some(b.into_owned())),
             false => self.chain.decode(stored, &self.chunk, &self.fill),
         };
-        found.map(Some).map_err(in_chunk)
+        found.map_err(in_chunk)
     }
 
     /// The texts of a chunk, which are stored as how many there are, then each with its length; `None` for one that is not

@@ -441,6 +441,16 @@ fn zarr() -> Vec<Hostile> {
         second("\"<i2\"", r#"[["a","<i2",[4294967295,4294967295]]]"#),
     ));
     all.push(("a record larger than any memory", second("\"<i2\"", r#"[["a","|V2147483647"],["b","|V2147483647"]]"#)));
+    let padding = format!(r#"[["a","<i4"]{}]"#, r#",["","|V2147483647"]"#.repeat(1000));
+    let padded = METADATA_2.replace("\"<i2\"", &padding).replace("\"fill_value\":7", "\"fill_value\":null");
+    all.push(("padding larger than any memory", padded.into_bytes()));
+    let no_time = r#"{"name":"struct","configuration":{"fields":[{"name":"a","data_type":"int8"}]}}"#;
+    for (data_type, fill) in [(no_time, r#"{"a":"NaT"}"#), ("\"int8\"", "\"NaT\"")] {
+        all.push((
+            "NaT of integers",
+            METADATA_3.replace("\"float32\"", data_type).replace("\"NaN\"", fill).into_bytes(),
+        ));
+    }
     all.push(("many fields", second("\"<i2\"", &format!("[{}[\"a\",\"<i2\"]]", "[\"a\",\"<i2\"],".repeat(100_000)))));
     let codecs = METADATA_3.split_once("\"codecs\":").unwrap().0;
     let sharding = |codecs: &str, order: &str| {
@@ -484,6 +494,16 @@ fn zarr_zip() -> Vec<Hostile> {
     let away = |at| Entry { at: Some(at), ..array("zarr.json") };
     let mut names = vec![group(), array("../../zarr.json"), array("/etc/zarr.json"), array("a/../b/zarr.json")];
     names.extend(["a\\..\\b/zarr.json", "a//zarr.json", "./zarr.json", "a\0/zarr.json", "", "/", "a/"].map(array));
+    let nothing = METADATA_3.split_once("\"codecs\":").unwrap().0;
+    let nothing = nothing.replace("[4,2]", "[1048576,1024]").replace("[40,3]", "[40,2048]").replace("float32", "uint8");
+    let nothing = nothing.replace("\"NaN\"", "7");
+    let turned = r#"{"name":"transpose","configuration":{"order":[1,0]}}"#;
+    let whole = SHARDING.replace("[2,1]", "[1024,1048576]");
+    let nothing = format!("{nothing}\"codecs\":[{turned},{whole}]}}");
+    let nothing = zip(&["zarr.json", "0.0", "0.1"].map(|name| match name {
+        "zarr.json" => Entry::stored(name, nothing.as_bytes()),
+        _ => Entry::stored(name, &[0xff; 16]),
+    }));
     let mut json = zip(&[deflated("zarr.json", size, b"[", BOMB as usize)]);
     let all = vec![
         ("a bomb as its metadata", json.clone()),
@@ -494,6 +514,7 @@ fn zarr_zip() -> Vec<Hostile> {
         ("a bomb as a chunk", chunk(deflated("0.0", size, b"", BOMB as usize))),
         ("a bomb as a chunk that says that it is small", chunk(deflated("0.0", 24, b"", BOMB as usize))),
         ("a small chunk that says that it is large", chunk(deflated("0.0", u32::MAX as usize - 1, b"x", 0))),
+        ("large shards in which nothing is stored", nothing),
         ("names that lead out", zip(&names)),
         ("many folders in each other", zip(&[group(), array(&deep)])),
         ("two files in one place", zip(&[away(0), away(0)])),

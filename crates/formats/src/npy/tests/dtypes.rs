@@ -111,3 +111,20 @@ fn values_that_do_not_fit_name_their_row() {
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{descr}: {error}");
     }
 }
+
+#[test]
+fn padding_counts_among_the_bytes_of_a_record() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |padding: &[u32]| {
+        let padding: String = padding.iter().map(|n| format!(", ('', '|V{n}')")).collect();
+        let dict = format!("{{'descr': [('a', '<i4'){padding}], 'fortran_order': False, 'shape': (0,), }}\n");
+        let head = [b"\x93NUMPY\x02\0".to_vec(), (dict.len() as u32).to_le_bytes().to_vec()].concat();
+        NpySource::open(saved(&folder, &[head, dict.into_bytes()].concat()))
+    };
+    let most = i32::MAX as u32;
+    assert_eq!(open(&[most - 5, 1]).unwrap().rows(), 0);
+    for padding in [vec![most - 3], vec![most - 5, 2], vec![most; 1000]] {
+        let error = open(&padding).unwrap_err();
+        assert!(error.kind() == ErrorKind::Corrupt && error.to_string().contains("too large"), "{error}");
+    }
+}

@@ -6,7 +6,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, Int16Array, LargeStringArray, RecordBatch, StringViewArray};
 use hyperslab_core::{ArraySink, ArraySource, DType, ErrorKind, FieldSpec, Result};
 
-use super::{NpySource, names};
+use super::{NpySink, NpySource, names};
 use crate::{Format, WriteOptions};
 
 fn word() -> FieldSpec {
@@ -122,6 +122,22 @@ fn text_of_another_type_of_arrows_is_text_too() {
     sink.write(&RecordBatch::try_from_iter([("word", view)]).unwrap()).unwrap();
     sink.finish().unwrap();
     assert_eq!(read(&path, 0).1, ["a text that is not within the view", "b"]);
+}
+
+#[test]
+fn a_part_of_another_file_is_as_wide_as_its_options_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.npy");
+    let options = WriteOptions::new().set("codec", "deflate");
+    for (options, descr) in [(options.clone().set("text_width", "3"), "'<U3'"), (options.clone(), "'<U4'")] {
+        let mut sink = Box::new(NpySink::create_part(&path, &word(), &options).unwrap().unsynced());
+        sink.write(&texts(&["ab"])).unwrap();
+        assert_eq!(sink.write(&texts(&["abcd"])).is_err(), descr == "'<U3'");
+        sink.finish().unwrap();
+        assert_eq!(read(&path, 0).0, descr);
+    }
+    let error = NpySink::create_part(&path, &word(), &options.set("text_width", "0")).unwrap_err().to_string();
+    assert!(error.contains("from 1 to") && error.contains("a.npy"), "{error}");
 }
 
 #[test]
