@@ -168,58 +168,79 @@ fn numbers(all: &[u64]) -> Vec<u8> {
     all.iter().flat_map(|n| n.to_le_bytes()).collect()
 }
 
-/// An object header of version 1 with one message.
-fn header(kind: u16, body: &[u8]) -> Vec<u8> {
-    let length = body.len() as u16;
-    let message = [&kind.to_le_bytes()[..], &length.to_le_bytes(), &[0; 4], body].concat();
-    [&[1, 0, 1, 0, 1, 0, 0, 0][..], &(message.len() as u32).to_le_bytes(), &[0; 4], &message].concat()
+/// An object header of version 1.
+fn header(messages: &[(u16, &[u8])]) -> Vec<u8> {
+    let message = |&(kind, body): &(u16, &[u8])| {
+        let length = (body.len() as u16).to_le_bytes();
+        [&kind.to_le_bytes()[..], &length, &[0; 4], body].concat()
+    };
+    let all: Vec<u8> = messages.iter().flat_map(message).collect();
+    let count = messages.len() as u8;
+    [&[1, 0, count, 0, 1, 0, 0, 0][..], &(all.len() as u32).to_le_bytes(), &[0; 4], &all].concat()
 }
 
-/// A file in the old style: a group with a name of so many bytes has members that are one dataset, or soft links, all by
-/// the same name.
-fn one_many_times(name: usize, members: u16, soft: bool) -> Vec<u8> {
+/// A file in the old style: a group with a name of so many bytes has members that are the dataset of a header, or
+/// soft links where there is none, all by the same name.
+fn one_many_times(name: usize, members: u16, dataset: Option<&[u8]>) -> Vec<u8> {
     const ROOT: u64 = 48;
     const GROUP: u64 = 88;
-    const DATASET: u64 = 128;
-    const TREES: [u64; 2] = [160, 200];
-    const NODES: [u64; 2] = [240, 288];
+    const TREES: [u64; 2] = [128, 168];
+    const NODES: [u64; 2] = [208, 256];
     let heap = NODES[1] + 8 + 40 * u64::from(members);
     let names = [b"a\0".to_vec(), vec![b'n'; name], vec![0]].concat();
-    let eof = heap + 32 + names.len() as u64;
+    let last = heap + 32 + names.len() as u64;
+    let eof = last + dataset.map_or(0, <[u8]>::len) as u64;
     let mut all = [&b"\x89HDF\r\n\x1a\n\x02\x08\x08\0"[..], &numbers(&[0, u64::MAX, eof, ROOT])].concat();
     let sum = lookup3(&all);
     all.extend(sum.to_le_bytes());
-    all.extend(TREES.iter().flat_map(|&tree| header(0x11, &numbers(&[tree, heap]))));
-    all.extend(header(0x08, &[0; 8]));
+    all.extend(TREES.iter().flat_map(|&tree| header(&[(0x11, &numbers(&[tree, heap]))])));
     for node in NODES {
         all.extend([&b"TREE\0\0\x01\0"[..], &numbers(&[u64::MAX, u64::MAX, 0, node])].concat());
     }
     all.extend([&b"SNOD\x01\0\x01\0"[..], &numbers(&[2, GROUP, 0, 0, 0])].concat());
     all.extend([&b"SNOD\x01\0"[..], &members.to_le_bytes()].concat());
-    let member = if soft { [0, u64::MAX, 2, 0, 0] } else { [0, DATASET, 0, 0, 0] };
+    let member = if dataset.is_some() { [0, last, 0, 0, 0] } else { [0, u64::MAX, 2, 0, 0] };
     (0..members).for_each(|_| all.extend(numbers(&member)));
     all.extend([&b"HEAP\0\0\0\0"[..], &numbers(&[names.len() as u64, u64::MAX, heap + 32]), &names].concat());
-    assert_eq!(all.len() as u64, eof);
+    assert_eq!(all.len() as u64, last);
+    all.extend_from_slice(dataset.unwrap_or_default());
     all
 }
 
 #[test]
-fn paths_take_no_more_memory_than_the_file_is_worth() {
+fn paths_and_fields_take_no_more_memory_than_the_file_is_worth() {
     let folder = tempfile::tempdir().unwrap();
     let open = |bytes: &[u8]| {
         let path = folder.path().join("a.h5");
         std::fs::write(&path, bytes).unwrap();
         Hdf5File::open(&path)
     };
-    let few = open(&one_many_times(2000, 20, false)).unwrap();
+    let plain = header(&[(0x08, &[0; 8])]);
+    let few = open(&one_many_times(2000, 20, Some(&plain))).unwrap();
     assert_eq!(few.entries.len(), 20);
     assert!(few.entries.iter().all(|e| e.name == format!("{}/a", "n".repeat(2000))));
     // Soft links that lead to themselves.
-    assert!(open(&one_many_times(2000, 20, true)).unwrap().entries.is_empty());
-    for soft in [false, true] {
-        let bytes = one_many_times(200_000, 3000, soft);
+    assert!(open(&one_many_times(2000, 20, None)).unwrap().entries.is_empty());
+    // Of one axis; a compound of integers of two bytes, whose names, offsets and types follow; nowhere.
+    let member = |n: u16| {
+        let integer = [0x10, 0, 0, 0, 2, 0, 0, 0, 0, 0, 16, 0];
+        [format!("f{n:04}\0").as_bytes(), &(2 * n).to_le_bytes(), &integer].concat()
+    };
+    let compound =
+        [&[0x36, 0xd0, 7, 0, 0xa0, 0x0f, 0, 0][..], &(0..2000).flat_map(member).collect::<Vec<u8>>()].concat();
+    let space = [&[2, 1, 0, 1][..], &numbers(&[3])].concat();
+    let layout = [&[3, 1][..], &numbers(&[u64::MAX, 12000])].concat();
+    let wide = header(&[(0x01, &space), (0x03, &compound), (0x08, &layout)]);
+    let few = open(&one_many_times(1, 20, Some(&wide))).unwrap();
+    assert!(
+        few.entries.len() == 20 && few.entries.iter().all(|e| e.fields.len() == 2000),
+        "{:?}",
+        few.entries[0].dtype
+    );
+    // The paths would have 600 MB, the fields 100 MB.
+    for (name, members, dataset) in [(200_000, 3000, Some(&plain)), (200_000, 3000, None), (1, 500, Some(&wide))] {
+        let bytes = one_many_times(name, members, dataset.map(Vec::as_slice));
         assert!(bytes.len() < 400_000);
-        // The paths would have 600 MB.
         let error = open(&bytes).map(|file| file.entries.len()).unwrap_err();
         assert!(error.to_string().contains("many times as large"), "{error}");
     }
@@ -314,7 +335,7 @@ fn links_with_names_of_thousands_of_bytes_are_read() {
     // The header of the group, then the heap's, the names' and the huge objects' tree, the links.
     let (heap, by_name, huge, first) = (64, 256, 512, 1024);
     let file = |found: u64| {
-        let mut bytes = header(0x02, &[&[0, 0][..], &numbers(&[heap as u64, by_name as u64])].concat());
+        let mut bytes = header(&[(0x02, &[&[0, 0][..], &numbers(&[heap as u64, by_name as u64])].concat())]);
         bytes.resize(heap, 0);
         bytes.extend(b"FRHP\0\x07\0\0\0\0\0\x10\0\0");
         bytes.extend(numbers(&[3, huge as u64, 0, u64::MAX, 0, 0, 0, 0, 0, 2, 0, 0]));
