@@ -155,8 +155,8 @@ impl Renames {
 
     /// Takes back all that can be.
     fn take_back(self) -> std::io::Result<()> {
-        let back = self.0.into_iter().rev().map(|(from, to)| std::fs::rename(to, from));
-        back.fold(Ok(()), |all, one| all.and(one))
+        let back: Vec<_> = self.0.into_iter().rev().map(|(from, to)| std::fs::rename(to, from)).collect();
+        back.into_iter().collect()
     }
 }
 

@@ -205,10 +205,11 @@ impl TreeNodeRewriter for EachNode<'_> {
             ApplyOrder::BottomUp => node.transform_data(|node| self.rule.rewrite(node, self.config))?,
         };
         let after = node.data.schema();
-        if !Arc::ptr_eq(&before, after) && before != *after {
-            if let Some((is_stale, _)) = self.open.last_mut() {
-                *is_stale = true;
-            }
+        if !Arc::ptr_eq(&before, after)
+            && before != *after
+            && let Some((is_stale, _)) = self.open.last_mut()
+        {
+            *is_stale = true;
         }
         Ok(node)
     }
