@@ -59,7 +59,7 @@ bench:
 
 # The peers beside us, into docs/benchmarks.md. They are installed into benches/compare/.venv. Conversions of 4 GiB files need
 # about 40 GB of disk (BENCH_DIR says where). ARGS=--quick tries all of it
-# on little data and writes nothing.
+# on little data and writes nothing; ARGS='--only conversions' measures one section of the page again.
 bench-compare: benches/compare/.venv/stamp
 	$(CARGO) build --release -p hyperslab-compare
 	$(CARGO) build --profile bench $(BENCHES) --bin hyperslab --bench vectors

@@ -14,6 +14,11 @@ import vector_table
 from machine import HERE, describe
 
 PAGE = HERE.parent.parent / "docs" / "benchmarks.md"
+INTRODUCTION = """# Benchmarks
+
+Written by `make bench-compare`: the store, vector search and conversions beside their peers. All of a section was measured in
+one run on one machine. Absolute times drift with the machine: the ratios count.
+"""
 
 
 def arguments():
@@ -26,7 +31,7 @@ def arguments():
     parser.add_argument("--size", action="append", metavar="ROWSxDIM", help="vectors; 1000000x128 and 200000x768")
     parser.add_argument("--data", metavar="WORD", help="only the vectors that have it in their name, such as random")
     parser.add_argument("--gib", type=float, help="of each file that is converted; 4")
-    parser.add_argument("--only", metavar="SECTION", choices=["store", "vectors", "conversions"], help="only this section; prints it and writes nothing")
+    parser.add_argument("--only", metavar="SECTION", choices=["store", "vectors", "conversions"], help="only this section; the page keeps the others")
     parser.add_argument("--threads", type=int, default=cores, help=f"of each search; {cores}")
     parser.add_argument("--page", type=pathlib.Path, help=f"where to write; {PAGE.name} if neither this nor --quick")
     return parser.parse_args()
@@ -53,23 +58,22 @@ def main():
         "conversions": ("Conversions", lambda: convert_table.section(options.hyperslab, gib)),
     }
     chosen = [part for name, part in sections.items() if options.only in (None, name)]
-    parts = [(title, list(section())) for title, section in chosen]
-    lines = [
-        "# Benchmarks",
-        "",
-        "Written by `make bench-compare`: the store, vector search and conversions beside their peers, in one run on one",
-        "machine. Absolute times drift with the machine: the ratios count.",
-        "",
-        *describe(load),
-        "",
-    ]
-    for title, part in parts:
-        lines += [f"## {title}", "", *part, ""]
-    page = "\n".join(lines)
-    target = options.page or (None if options.quick or options.only else PAGE)
-    if target is not None:
-        target.write_text(page)
+    measured = {}
+    for title, section in chosen:
+        lines = list(section())
+        measured[title] = "\n".join([*describe(load), "", *lines])
+    page = written(measured, [title for title, _ in sections.values()], options.page or PAGE)
+    if not options.quick:
+        (options.page or PAGE).write_text(page)
     print(page)
+
+
+def written(measured, titles, path):
+    """The page: what is measured now, and the sections that it has of another time."""
+    before = path.read_text().split("\n## ")[1:] if path.exists() else []
+    before = {title: text.strip() for title, _, text in (part.partition("\n") for part in before)}
+    parts = {**before, **measured}
+    return INTRODUCTION + "".join(f"\n## {title}\n\n{parts[title]}\n" for title in titles if title in parts)
 
 
 main()

@@ -30,8 +30,19 @@ pub(crate) struct MappedFile {
     /// Whether somebody was appending to it when it was opened, who may not have written the header yet.
     is_growing: AtomicBool,
     bytes: Bytes,
+}
+
+/// A map, and that it is known for as long as somebody may read it, of which a file's owner need not be the last.
+struct KnownMap {
+    map: Mmap,
     /// Not of a file that only this process knows.
-    known: Option<Known>,
+    _known: Option<Known>,
+}
+
+impl AsRef<[u8]> for KnownMap {
+    fn as_ref(&self) -> &[u8] {
+        &self.map
+    }
 }
 
 impl MappedFile {
@@ -44,19 +55,23 @@ impl MappedFile {
         if !std::fs::metadata(path).map_err(not_opened)?.is_file() {
             return Err(Error::invalid(format!("{} is not a regular file", path.display())));
         }
-        let mut mapped = Self::of(File::open(path).map_err(not_opened)?, path)?;
-        mapped.known = Some(Known::of(path, mapped.bytes.len() as u64));
-        Ok(mapped)
+        Self::mapped(File::open(path).map_err(not_opened)?, path, true)
     }
 
-    /// Maps an open file, which errors call `path`.
+    /// Maps an open file that nobody else knows, which errors call `path`.
     pub(crate) fn of(file: File, path: &Path) -> Result<Self> {
+        Self::mapped(file, path, false)
+    }
+
+    fn mapped(file: File, path: &Path, others_know_it: bool) -> Result<Self> {
         let metadata = file.metadata().map_err(|e| Error::io("opening", path.display(), e))?;
         // An empty file cannot be mapped everywhere.
         let bytes = if metadata.len() == 0 {
             Bytes::new()
         } else {
-            Bytes::from_owner(map(&file).map_err(|e| Error::io("mapping", path.display(), e))?)
+            let map = map(&file).map_err(|e| Error::io("mapping", path.display(), e))?;
+            let _known = others_know_it.then(|| Known::of(path, map.len() as u64));
+            Bytes::from_owner(KnownMap { map, _known })
         };
         Ok(Self {
             path: path.to_owned(),
@@ -66,7 +81,6 @@ impl MappedFile {
             may_grow: AtomicBool::new(false),
             is_growing: AtomicBool::new(false),
             bytes,
-            known: None,
         })
     }
 
@@ -223,6 +237,13 @@ mod tests {
             file.check(9).unwrap();
         }
         assert!(shrunk_files().contains(&path));
+        // Who has bytes of it need not have the file.
+        let bytes = mapped.bytes().clone();
+        drop(mapped);
+        assert!(shrunk_files().contains(&path));
+        let mapped = unwatched;
+        let mut unwatched = MappedFile::open(&path).unwrap();
+        unwatched.descriptor = None;
 
         // A replaced file leaves the mapped one alone.
         std::fs::write(folder.path().join("b"), b"").unwrap();
@@ -231,7 +252,7 @@ mod tests {
         unwatched.check(9).unwrap();
         std::fs::remove_file(&path).unwrap();
         unwatched.check(9).unwrap();
-        drop((mapped, unwatched));
+        drop((mapped, unwatched, bytes));
         std::fs::write(&path, b"").unwrap();
         assert!(!shrunk_files().contains(&path));
     }
