@@ -1,7 +1,7 @@
 //! The paths whose speed is promised, each beside its floor in the same run, and the ratios.
 //!
-//! `make bench` runs all; `cargo bench -p hyperslab-benches --bench paths append` one group. Absolute times drift on shared
-//! machines: only the ratios in the table at the end count.
+//! `make bench` runs all; `cargo bench -p hyperslab-benches -p hyperslab-cli --bench paths append` one group. Absolute times
+//! drift on shared machines: only the ratios in the table at the end count.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a bench, which prints its table")]
 

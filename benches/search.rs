@@ -1,5 +1,5 @@
-//! Exact search through SQL beside what it cannot be faster than, in one run: `cargo bench -p hyperslab-benches --bench
-//! search [filter]`, which runs the groups whose name contains the filter, or the cases of `group case`.
+//! Exact search through SQL beside what it cannot be faster than, in one run: `cargo bench -p hyperslab-benches
+//! -p hyperslab-cli --bench search [filter]` runs the groups whose name contains the filter, or the cases of `group case`.
 //!
 //! Every round runs all cases of a group one after the other, its floor too, so that a neighbour on the machine slows all
 //! of them. Printed are the medians over the rounds, and of each round's ratio.
