@@ -11,6 +11,7 @@ use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion, TreeNodeRewriter};
 use datafusion::common::{DFSchemaRef, DataFusionError, Result};
 use datafusion::config::ConfigOptions;
+use datafusion::datasource::memory::{DataSourceExec, MemorySourceConfig};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::optimizer::ApplyOrder;
@@ -64,7 +65,7 @@ const LOGICAL: [(&str, Kinds); 22] = [
     ("scalar_subquery_to_join", 0),
 ];
 
-/// DataFusion's physical rules that change nothing in a plan of [`PLAIN`] nodes.
+/// DataFusion's physical rules that change nothing in a plan of [plain](is_plain) nodes.
 const NOT_PLAIN: [&str; 15] = [
     "OutputRequirements",
     "aggregate_statistics",
@@ -86,9 +87,14 @@ const NOT_PLAIN: [&str; 15] = [
 /// Decides on exchanges and sorts: it has nothing to do when no plain node asks for any.
 const REQUIREMENTS: &str = "EnsureRequirements";
 
-/// Nodes that neither sort, filter, join, aggregate nor end early, and ask for nothing of the kind.
-const PLAIN: [&str; 6] =
-    ["ArrayScanExec", "CooperativeExec", "DataSourceExec", "PlaceholderRowExec", "ProjectionExec", "SearchExec"];
+/// Nodes that neither sort, filter, join, aggregate nor end early, and ask for nothing of the kind; and rows in memory.
+const PLAIN: [&str; 5] = ["ArrayScanExec", "CooperativeExec", "PlaceholderRowExec", "ProjectionExec", "SearchExec"];
+
+fn is_plain(node: &Arc<dyn ExecutionPlan>) -> bool {
+    // A scan of files is dealt out to the threads by a rule.
+    let is_memory = |scan: &DataSourceExec| scan.data_source().is::<MemorySourceConfig>();
+    PLAIN.contains(&node.name()) || node.downcast_ref().is_some_and(is_memory)
+}
 
 /// Has the rules that a session starts with told what they are about.
 pub(crate) fn skip_idle(builder: &mut SessionStateBuilder) {
@@ -224,7 +230,7 @@ impl PhysicalRule {
     fn is_needed(&self, plan: &Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<bool> {
         let batch = (self.rule.name() == REQUIREMENTS).then(|| config.execution.batch_size.get());
         plan.exists(|node| match batch {
-            _ if !PLAIN.contains(&node.name()) => Ok(true),
+            _ if !is_plain(node) => Ok(true),
             Some(batch) => asks_for_more(node, batch),
             None => Ok(false),
         })

@@ -97,11 +97,10 @@ fn text(plan: impl std::fmt::Display) -> String {
     })
 }
 
-#[tokio::test]
-async fn plans_are_what_they_are_with_all_rules() {
-    let session = session().await;
+/// The statements whose plans are others with all rules.
+async fn others(session: &Session, statements: &[String]) -> Vec<String> {
     let mut others = vec![];
-    for sql in STATEMENTS {
+    for sql in statements {
         let (state, plan) = match session.sql(sql).await {
             Ok(frame) => frame.into_parts(),
             Err(error) => panic!("{sql}: {error}"),
@@ -116,6 +115,34 @@ async fn plans_are_what_they_are_with_all_rules() {
             others.push(format!("{sql}\nwith all rules:\n{}\nhere:\n{}", plans[0], plans[1]));
         }
     }
+    others
+}
+
+#[tokio::test]
+async fn plans_are_what_they_are_with_all_rules() {
+    let others = others(&session().await, &STATEMENTS.map(str::to_owned)).await;
+    assert!(others.is_empty(), "{}", others.join("\n\n"));
+}
+
+/// Whose scans are DataFusion's own, and large enough to be dealt out.
+#[tokio::test]
+async fn so_are_plans_over_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let session = session().await;
+    let mut statements = vec![];
+    for extension in ["parquet", "csv", "json", "arrow", "npy"] {
+        let path = folder.path().join(format!("many.{extension}"));
+        let file = format!("'{}'", path.display());
+        let rows = "SELECT value AS n, value % 7 AS m FROM generate_series(1, 60000) g";
+        session.sql(&format!("COPY ({rows}) TO {file}")).await.unwrap().collect().await.unwrap();
+        for sql in ["SELECT * FROM", "SELECT n FROM", "SELECT n + 1, m * n FROM", "SELECT n AS k, m FROM"] {
+            statements.push(format!("{sql} {file}"));
+        }
+        for end in ["WHERE n > 5", "LIMIT 3", "ORDER BY n LIMIT 3", "WHERE n + m = 9"] {
+            statements.push(format!("SELECT n FROM {file} {end}"));
+        }
+    }
+    let others = others(&session, &statements).await;
     assert!(others.is_empty(), "{}", others.join("\n\n"));
 }
 
