@@ -18,6 +18,7 @@ mod planner;
 mod queries;
 mod query;
 mod rank;
+mod stored_query;
 mod stream;
 
 pub use array_search::{ArraySearch, SearchOptions, SearchRows};

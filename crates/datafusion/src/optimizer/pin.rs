@@ -12,11 +12,12 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Result, TableReference, plan_datafusion_err, plan_err};
 use datafusion::config::{ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::datasource::{provider_as_source, source_as_provider};
-use datafusion::logical_expr::{LogicalPlan, SubqueryAlias, TableScan, TableScanBuilder};
+use datafusion::logical_expr::{Extension, LogicalPlan, SubqueryAlias, TableScan, TableScanBuilder};
 use datafusion::optimizer::AnalyzerRule;
 use hyperslab_store::{Snapshot, Store};
 
 use crate::catalog::StoreCatalog;
+use crate::search::{QueryVector, Search};
 use crate::table::Origin;
 use crate::write::edit::ArrayEdit;
 use crate::{ArrayTable, to_datafusion};
@@ -33,7 +34,7 @@ pub(crate) struct Sight<'a> {
 }
 
 /// Rebinds every scan and every edit of the store's arrays to the snapshot, views and subqueries included, but for those
-/// whose version the statement named itself. Tables of attached places are looked up anew, and array files that were
+/// whose version the statement named itself. A search's query that is a row of an array becomes a look-up. Tables of attached places are looked up anew, and array files that were
 /// opened before the statement began are opened anew.
 ///
 /// # Errors
@@ -41,44 +42,18 @@ pub(crate) struct Sight<'a> {
 pub(crate) fn pin(plan: LogicalPlan, sight: Sight<'_>) -> Result<LogicalPlan> {
     let pinned = plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::TableScan(scan) => pin_scan(scan, sight),
-        LogicalPlan::Extension(extension) => {
-            let edit = extension.node.as_any().downcast_ref::<ArrayEdit>();
-            match edit.map(|edit| edit.pinned(sight.store, sight.snapshot)).transpose()?.flatten() {
-                Some(pinned) => Ok(Transformed::yes(pinned)),
-                None => Ok(Transformed::no(LogicalPlan::Extension(extension))),
-            }
-        }
+        LogicalPlan::Extension(extension) => pin_extension(extension, sight),
         other => Ok(Transformed::no(other)),
     });
     pinned.map(|t| t.data)
 }
 
 fn pin_scan(scan: TableScan, sight: Sight<'_>) -> Result<Transformed<LogicalPlan>> {
-    let Sight { store, snapshot, staged, session } = sight;
     let table = match source_as_provider(&scan.source) {
-        Ok(provider) => provider.downcast_ref::<ArrayTable>().cloned(),
+        Ok(provider) => provider.downcast_ref::<ArrayTable>().map(|table| pin_table(table, sight)).transpose()?,
         Err(_) => None,
     };
-    let Some(table) = table else { return Ok(Transformed::no(LogicalPlan::TableScan(scan))) };
-    let table = match table.origin() {
-        Origin::Store { store: of, array, explicit: false } if of.is_same(store) => {
-            // A view that was made in a transaction holds what that showed.
-            if !staged && !table.is_staged() && array.version() == snapshot.version() {
-                table.clone()
-            } else {
-                let fresh_name = array.name().clone();
-                let array = snapshot.array(&fresh_name).map_err(to_datafusion)?;
-                let fresh = ArrayTable::from_array(store.clone(), array);
-                check_fields(&table, &fresh, &fresh_name)?;
-                if staged { fresh.staged() } else { fresh }
-            }
-        }
-        Origin::Store { explicit: false, .. } | Origin::File(_) => match refreshed(&table, session)? {
-            Some(fresh) => fresh,
-            None => return Ok(Transformed::no(LogicalPlan::TableScan(scan))),
-        },
-        Origin::Store { .. } => return Ok(Transformed::no(LogicalPlan::TableScan(scan))),
-    };
+    let Some(table) = table.flatten() else { return Ok(Transformed::no(LogicalPlan::TableScan(scan))) };
     let name = TableReference::bare(table.scan_name());
     let source = provider_as_source(Arc::new(table));
     if scan.table_name == name {
@@ -93,6 +68,40 @@ fn pin_scan(scan: TableScan, sight: Sight<'_>) -> Result<Transformed<LogicalPlan
         TableScanBuilder::new(name, source).with_projection(scan.projection).with_fetch(scan.fetch).build()?;
     let plan = SubqueryAlias::try_new(Arc::new(LogicalPlan::TableScan(renamed)), alias)?;
     Ok(Transformed::yes(LogicalPlan::SubqueryAlias(plan)))
+}
+
+fn pin_extension(extension: Extension, sight: Sight<'_>) -> Result<Transformed<LogicalPlan>> {
+    let node = extension.node.as_any();
+    let pinned = if let Some(edit) = node.downcast_ref::<ArrayEdit>() {
+        edit.pinned(sight.store, sight.snapshot)?
+    } else if let Some(query) = node.downcast_ref::<QueryVector>() {
+        query.of_table(|table| pin_table(table, sight))?
+    } else if let Some(search) = node.downcast_ref::<Search>() {
+        search.with_stored_query()
+    } else {
+        None
+    };
+    Ok(pinned.map_or_else(|| Transformed::no(LogicalPlan::Extension(extension)), Transformed::yes))
+}
+
+/// The table as the statement sees it; `None` for one that is of no store and of no place that changes.
+fn pin_table(table: &ArrayTable, sight: Sight<'_>) -> Result<Option<ArrayTable>> {
+    let Sight { store, snapshot, staged, session } = sight;
+    match table.origin() {
+        Origin::Store { store: of, array, explicit: false } if of.is_same(store) => {
+            // A view that was made in a transaction holds what that showed.
+            if !staged && !table.is_staged() && array.version() == snapshot.version() {
+                return Ok(Some(table.clone()));
+            }
+            let fresh_name = array.name().clone();
+            let array = snapshot.array(&fresh_name).map_err(to_datafusion)?;
+            let fresh = ArrayTable::from_array(store.clone(), array);
+            check_fields(table, &fresh, &fresh_name)?;
+            Ok(Some(if staged { fresh.staged() } else { fresh }))
+        }
+        Origin::Store { explicit: false, .. } | Origin::File(_) => refreshed(table, session),
+        Origin::Store { .. } => Ok(None),
+    }
 }
 
 /// A view or prepared statement is planned for the fields that there were.

@@ -11,6 +11,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalN
 use hyperslab_vector::{Distance, Metric};
 
 use super::lineage::{Origin, origin};
+use super::query::QueryVector;
 use crate::table::ROW;
 use crate::vectors::element_type;
 
@@ -89,7 +90,7 @@ pub(crate) enum SearchColumn {
 
 /// Ranks the rows of `input` by the distance of their vectors to those of `query`.
 ///
-/// `query` has one column, the vectors as lists of float64; for [`Output::PerQuery`] it has `row` before it, for
+/// `query` has one column, the vectors as lists of numbers; for [`Output::PerQuery`] it has `row` before it, for
 /// [`Output::Joined`] any columns.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Search {
@@ -183,6 +184,12 @@ impl Search {
     /// The same search, of queries that may hold NaN and infinities or not.
     pub(crate) fn with_allow_nan(self, allow_nan: bool) -> Self {
         Self { allow_nan, ..self }
+    }
+
+    /// The same search, if its one query only looks up a row of an array, with that look-up as a leaf.
+    pub(crate) fn with_stored_query(&self) -> Option<LogicalPlan> {
+        let query = if self.output == Output::Ranked { QueryVector::stored(&self.query)? } else { return None };
+        Some(Self { query, ..self.clone() }.into_plan())
     }
 
     /// The node as a plan.

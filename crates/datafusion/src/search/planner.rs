@@ -33,7 +33,7 @@ impl ExtensionPlanner for SearchPlanner {
         context: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         if let Some(query) = node.as_any().downcast_ref::<QueryVector>() {
-            return query.physical(planner, session, context).map(Some);
+            return query.physical(planner, session, context).await.map(Some);
         }
         let Some(search) = node.as_any().downcast_ref::<Search>() else { return Ok(None) };
         let [input, query] = inputs else { return internal_err!("a search has two inputs") };

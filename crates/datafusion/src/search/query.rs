@@ -20,13 +20,16 @@ use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_planner::PhysicalPlanner;
 
+use super::stored_query::StoredQuery;
+use crate::table::ArrayTable;
+
 /// Longer vectors are not printed whole.
 const SHORT: usize = 16;
 
 /// The column's name.
 const NAME: &str = "query";
 
-/// One row with a vector.
+/// One row with a vector; or, where it is looked up, the rows that there are.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct QueryVector {
     value: Value,
@@ -38,6 +41,7 @@ enum Value {
     Known(ScalarValue),
     /// A parameter that is not bound yet.
     Asked(Expr),
+    Stored(StoredQuery),
 }
 
 impl QueryVector {
@@ -56,8 +60,30 @@ impl QueryVector {
         Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
     }
 
+    /// The leaf in place of a plan that only looks up a row of an array.
+    pub(super) fn stored(plan: &LogicalPlan) -> Option<LogicalPlan> {
+        let query = StoredQuery::of(plan)?;
+        let schema = query.schema().and_then(DFSchema::try_from).ok()?;
+        let node = Self { value: Value::Stored(query), schema: Arc::new(schema) };
+        Some(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
+    }
+
+    /// The same vector of another version of the array that it is in, if it is in one and `fresh` has another.
+    ///
+    /// # Errors
+    /// What `fresh` gives.
+    pub(crate) fn of_table(
+        &self,
+        fresh: impl FnOnce(&ArrayTable) -> Result<Option<ArrayTable>>,
+    ) -> Result<Option<LogicalPlan>> {
+        let Value::Stored(query) = &self.value else { return Ok(None) };
+        let query = query.of_table(fresh)?.map(Value::Stored);
+        let node = query.map(|value| Arc::new(Self { value, schema: Arc::clone(&self.schema) }));
+        Ok(node.map(|node| LogicalPlan::Extension(Extension { node })))
+    }
+
     /// The physical plan of one row.
-    pub(super) fn physical(
+    pub(super) async fn physical(
         &self,
         planner: &dyn PhysicalPlanner,
         session: &dyn Session,
@@ -74,6 +100,7 @@ impl QueryVector {
                 let row = Arc::new(PlaceholderRowExec::new(Arc::new(Schema::empty())));
                 Ok(Arc::new(ProjectionExec::try_new([(expr, NAME.to_owned())], row)?))
             }
+            Value::Stored(query) => query.physical(session).await,
         }
     }
 }
@@ -85,6 +112,7 @@ impl Hash for Value {
             Value::Known(ScalarValue::List(list)) => list.value_offsets().hash(state),
             Value::Known(value) => value.hash(state),
             Value::Asked(expr) => expr.hash(state),
+            Value::Stored(query) => query.hash(state),
         }
     }
 }
@@ -111,6 +139,7 @@ impl fmt::Display for Value {
             }
             Value::Known(value) => value.fmt(f),
             Value::Asked(expr) => expr.fmt(f),
+            Value::Stored(query) => query.fmt(f),
         }
     }
 }
@@ -137,7 +166,7 @@ impl UserDefinedLogicalNodeCore for QueryVector {
     fn expressions(&self) -> Vec<Expr> {
         match &self.value {
             // Nothing is left to do for it.
-            Value::Known(_) => vec![],
+            Value::Known(_) | Value::Stored(_) => vec![],
             // Under a name that stays: a vector that takes the place of `$1` would be printed to compare their names.
             Value::Asked(expr) => vec![expr.clone().alias(NAME)],
         }
