@@ -41,7 +41,7 @@ enum Value {
     Known(ScalarValue),
     /// A parameter that is not bound yet.
     Asked(Expr),
-    Stored(StoredQuery),
+    Stored(Box<StoredQuery>),
 }
 
 impl QueryVector {
@@ -64,7 +64,7 @@ impl QueryVector {
     pub(super) fn stored(plan: &LogicalPlan) -> Option<LogicalPlan> {
         let query = StoredQuery::of(plan)?;
         let schema = query.schema().and_then(DFSchema::try_from).ok()?;
-        let node = Self { value: Value::Stored(query), schema: Arc::new(schema) };
+        let node = Self { value: Value::Stored(Box::new(query)), schema: Arc::new(schema) };
         Some(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
     }
 
@@ -77,7 +77,7 @@ impl QueryVector {
         fresh: impl FnOnce(&ArrayTable) -> Result<Option<ArrayTable>>,
     ) -> Result<Option<LogicalPlan>> {
         let Value::Stored(query) = &self.value else { return Ok(None) };
-        let query = query.of_table(fresh)?.map(Value::Stored);
+        let query = query.of_table(fresh)?.map(|query| Value::Stored(Box::new(query)));
         let node = query.map(|value| Arc::new(Self { value, schema: Arc::clone(&self.schema) }));
         Ok(node.map(|node| LogicalPlan::Extension(Extension { node })))
     }

@@ -6,12 +6,13 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::{DataType, Field, Fields};
 use datafusion::common::{GetExt, Result, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::dml::CopyTo;
 use datafusion::sql::parser::{CopyToSource, CopyToStatement, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{Statement as Sql, Value};
-use hyperslab_core::{DType, arrow};
+use hyperslab_core::arrow;
 use hyperslab_formats::{FORMATS, Format};
 
 use crate::files::copy_options::{CopyOptions, Mode, truth};
@@ -195,20 +196,39 @@ fn check_format(format: &str, input: &LogicalPlan, options: &mut HashMap<String,
                 arrow::from_field(column).map_err(crate::to_datafusion)?;
             }
         }
-        "parquet" => {
-            let row_bytes: usize = columns.iter().map(|c| arrow::from_field(c).map_or(16, |f| f.row_bytes())).sum();
-            let rows = (ROW_GROUP_BYTES / row_bytes.max(1)).clamp(1, 1 << 20);
-            options.entry("format.max_row_group_size".to_owned()).or_insert_with(|| rows.to_string());
-            // Floats hardly repeat: a dictionary of them costs time and space.
-            if columns.iter().all(|c| arrow::from_field(c).is_ok_and(|f| is_float(f.dtype()))) {
-                options.entry("format.dictionary_enabled".to_owned()).or_insert_with(|| "false".to_owned());
-            }
-        }
+        "parquet" => parquet_options(columns, options),
         _ => {}
     }
     Ok(())
 }
 
-fn is_float(dtype: DType) -> bool {
-    matches!(dtype, DType::Float16 | DType::Float32 | DType::Float64 | DType::Complex64 | DType::Complex128)
+/// Row groups of bounded size, and dictionaries only where they may be of use: to fill one costs as much time as to read the
+/// values from text.
+fn parquet_options(columns: &Fields, options: &mut HashMap<String, String>) {
+    let row_bytes: usize = columns.iter().map(|c| arrow::from_field(c).map_or(16, |f| f.row_bytes())).sum();
+    let rows = (ROW_GROUP_BYTES / row_bytes.max(1)).clamp(1, 1 << 20);
+    options.entry("format.max_row_group_size".to_owned()).or_insert_with(|| rows.to_string());
+    // Values of which an eighth are different gain nothing.
+    let limit = (ROW_GROUP_BYTES / columns.len().max(1) / 8).clamp(64 << 10, 1 << 20);
+    options.entry("format.dictionary_page_size_limit".to_owned()).or_insert_with(|| limit.to_string());
+    // Floats hardly repeat.
+    if !options.keys().any(|key| key.starts_with("format.dictionary_enabled")) {
+        let floats = columns.iter().filter_map(|c| float_leaf(c));
+        options.extend(floats.map(|path| (format!("format.dictionary_enabled::{path}"), "false".to_owned())));
+    }
 }
+
+/// What Parquet calls the floats of a column that has nothing else.
+fn float_leaf(field: &Field) -> Option<String> {
+    let name = field.name();
+    match field.data_type() {
+        DataType::Float16 | DataType::Float32 | DataType::Float64 => Some(name.clone()),
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            float_leaf(item).map(|leaf| format!("{name}.list.{leaf}"))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
