@@ -15,7 +15,7 @@ use datafusion::datasource::memory::{DataSourceExec, MemorySourceConfig};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::optimizer::ApplyOrder;
-use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+use datafusion::optimizer::{AnalyzerRule, OptimizerConfig, OptimizerRule};
 use datafusion::physical_expr::Distribution;
 use datafusion::physical_optimizer::{PhysicalOptimizerContext, PhysicalOptimizerRule};
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
@@ -33,13 +33,17 @@ const LIMIT: Kinds = 1 << 5;
 const SORT: Kinds = 1 << 6;
 const EMPTY: Kinds = 1 << 7;
 const FUNCTION: Kinds = 1 << 8;
+/// Expressions that are more than a column or a literal, functions too.
+const COMPUTED: Kinds = 1 << 10;
 /// Other nodes than scans, projections, filters and our own.
 const OTHER: Kinds = 1 << 9;
 /// A plan inside an expression, or one that refers to another: whatever there is may be in it.
 const SUBQUERY: Kinds = Kinds::MAX;
 
 /// DataFusion's logical rules that are about some kinds of nodes alone: one of these has to be there.
-const LOGICAL: [(&str, Kinds); 22] = [
+const LOGICAL: [(&str, Kinds); 24] = [
+    ("simplify_expressions", COMPUTED),
+    ("common_sub_expression_eliminate", COMPUTED),
     ("optimize_unions", UNION),
     ("unions_to_filter", UNION),
     ("replace_distinct_aggregate", DISTINCT),
@@ -63,6 +67,13 @@ const LOGICAL: [(&str, Kinds); 22] = [
     ("rewrite_set_comparison", 0),
     ("decorrelate_predicate_subquery", 0),
     ("scalar_subquery_to_join", 0),
+];
+
+/// DataFusion's rules of analysis, likewise.
+const ANALYSIS: [(&str, Kinds); 2] = [
+    ("resolve_grouping_function", AGGREGATE),
+    // Conditions, numbers of rows, both sides of a join or union, arguments: whatever has a type that is asked for.
+    ("type_coercion", Kinds::MAX),
 ];
 
 /// DataFusion's physical rules that change nothing in a plan of [plain](is_plain) nodes.
@@ -103,6 +114,11 @@ pub(crate) fn skip_idle(builder: &mut SessionStateBuilder) {
             *rule = Arc::new(LogicalRule { rule: Arc::clone(rule), about: *about });
         }
     }
+    for rule in &mut builder.analyzer().get_or_insert_default().rules {
+        if let Some((_, about)) = ANALYSIS.iter().find(|(name, _)| *name == rule.name()) {
+            *rule = Arc::new(Analysis { rule: Arc::clone(rule), about: *about });
+        }
+    }
     for rule in &mut builder.physical_optimizers().get_or_insert_default().rules {
         if NOT_PLAIN.contains(&rule.name()) || rule.name() == REQUIREMENTS {
             *rule = Arc::new(PhysicalRule { rule: Arc::clone(rule) });
@@ -113,7 +129,7 @@ pub(crate) fn skip_idle(builder: &mut SessionStateBuilder) {
 /// Whether one pass of the rules leaves nothing to a second one: that of a chain of searches, filters and projections
 /// over arrays. (What ends early or calls a distance may become a search, in the last rule of the pass.)
 pub(crate) fn one_pass_will_do(plan: &LogicalPlan) -> Result<bool> {
-    Ok(kinds(plan)? & !FILTER == 0)
+    Ok(kinds(plan)? & !(FILTER | COMPUTED) == 0)
 }
 
 #[derive(Debug)]
@@ -146,6 +162,24 @@ impl OptimizerRule for LogicalRule {
     }
 }
 
+#[derive(Debug)]
+struct Analysis {
+    rule: Arc<dyn AnalyzerRule + Send + Sync>,
+    about: Kinds,
+}
+
+impl AnalyzerRule for Analysis {
+    fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
+        // This setting changes the types of columns, too.
+        let is_needed = config.optimizer.expand_views_at_output || kinds(&plan)? & self.about != 0;
+        if is_needed { self.rule.analyze(plan, config) } else { Ok(plan) }
+    }
+
+    fn name(&self) -> &str {
+        self.rule.name()
+    }
+}
+
 /// What is in a plan.
 fn kinds(plan: &LogicalPlan) -> Result<Kinds> {
     let mut found = 0;
@@ -172,8 +206,9 @@ fn kinds(plan: &LogicalPlan) -> Result<Kinds> {
                     Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::ScalarSubquery(_) => {
                         SUBQUERY
                     }
-                    Expr::ScalarFunction(_) => FUNCTION,
-                    _ => 0,
+                    Expr::ScalarFunction(_) => FUNCTION | COMPUTED,
+                    Expr::Column(_) | Expr::Literal(..) | Expr::Alias(_) => 0,
+                    _ => COMPUTED,
                 };
                 Ok(TreeNodeRecursion::Continue)
             })

@@ -17,7 +17,7 @@ use datafusion::optimizer::AnalyzerRule;
 use hyperslab_store::{Snapshot, Store};
 
 use crate::catalog::StoreCatalog;
-use crate::search::{QueryVector, Search};
+use crate::search::QueryVector;
 use crate::table::Origin;
 use crate::write::edit::ArrayEdit;
 use crate::{ArrayTable, to_datafusion};
@@ -34,7 +34,7 @@ pub(crate) struct Sight<'a> {
 }
 
 /// Rebinds every scan and every edit of the store's arrays to the snapshot, views and subqueries included, but for those
-/// whose version the statement named itself. A search's query that is a row of an array becomes a look-up. Tables of attached places are looked up anew, and array files that were
+/// whose version the statement named itself. Tables of attached places are looked up anew, and array files that were
 /// opened before the statement began are opened anew.
 ///
 /// # Errors
@@ -76,8 +76,6 @@ fn pin_extension(extension: Extension, sight: Sight<'_>) -> Result<Transformed<L
         edit.pinned(sight.store, sight.snapshot)?
     } else if let Some(query) = node.downcast_ref::<QueryVector>() {
         query.of_table(|table| pin_table(table, sight))?
-    } else if let Some(search) = node.downcast_ref::<Search>() {
-        search.with_stored_query()
     } else {
         None
     };

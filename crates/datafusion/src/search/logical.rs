@@ -11,7 +11,6 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalN
 use hyperslab_vector::{Distance, Metric};
 
 use super::lineage::{Origin, origin};
-use super::query::QueryVector;
 use crate::table::ROW;
 use crate::vectors::element_type;
 
@@ -184,12 +183,6 @@ impl Search {
     /// The same search, of queries that may hold NaN and infinities or not.
     pub(crate) fn with_allow_nan(self, allow_nan: bool) -> Self {
         Self { allow_nan, ..self }
-    }
-
-    /// The same search, if its one query only looks up a row of an array, with that look-up as a leaf.
-    pub(crate) fn with_stored_query(&self) -> Option<LogicalPlan> {
-        let query = if self.output == Output::Ranked { QueryVector::stored(&self.query)? } else { return None };
-        Some(Self { query, ..self.clone() }.into_plan())
     }
 
     /// The node as a plan.

@@ -12,7 +12,7 @@ use datafusion::arrow::array::{Array, RecordBatch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::catalog::Session;
 use datafusion::catalog::memory::MemorySourceConfig;
-use datafusion::common::{DFSchema, DFSchemaRef, Result, ScalarValue, internal_err};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, ScalarValue, internal_err};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 use datafusion::physical_plan::ExecutionPlan;
@@ -60,9 +60,9 @@ impl QueryVector {
         Ok(LogicalPlan::Extension(Extension { node: Arc::new(node) }))
     }
 
-    /// The leaf in place of a plan that only looks up a row of an array.
-    pub(super) fn stored(plan: &LogicalPlan) -> Option<LogicalPlan> {
-        let query = StoredQuery::of(plan)?;
+    /// A column of vectors as a plan of that column alone, if the plan that it is in only looks up rows of an array.
+    pub(crate) fn stored(plan: &LogicalPlan, value: &Column) -> Option<LogicalPlan> {
+        let query = StoredQuery::of(plan, value)?;
         let schema = query.schema().and_then(DFSchema::try_from).ok()?;
         let node = Self { value: Value::Stored(Box::new(query)), schema: Arc::new(schema) };
         Some(LogicalPlan::Extension(Extension { node: Arc::new(node) }))

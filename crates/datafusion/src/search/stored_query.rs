@@ -9,13 +9,12 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Schema;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::Result;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, Result};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::lineage::origin;
-use super::query::QueryVector;
 use crate::scan::RowFilter;
 use crate::table::{ArrayTable, ROW};
 
@@ -30,18 +29,11 @@ pub(super) struct StoredQuery {
 }
 
 impl StoredQuery {
-    /// What a plan of one column reads, if it is a column of an array and a condition on its rows.
-    pub(super) fn of(plan: &LogicalPlan) -> Option<Self> {
-        let LogicalPlan::Projection(top) = plan else { return None };
-        let [expr] = top.expr.as_slice() else { return None };
-        let value = match expr.clone().unalias() {
-            Expr::Cast(cast) if cast.field.data_type() == &QueryVector::data_type() => cast.expr.unalias(),
-            other => other,
-        };
-        let Expr::Column(value) = value else { return None };
-        let found = origin(&top.input, &value)?;
+    /// What a column of a plan is read from, if it is one of an array and the plan only chooses rows by their number.
+    pub(super) fn of(plan: &LogicalPlan, value: &Column) -> Option<Self> {
+        let found = origin(plan, value)?;
         let table = found.table()?.clone();
-        let filter = only_filter(&top.input, &table)?;
+        let filter = only_filter(plan, &table)?;
         Some(Self { table, column: found.column, filter })
     }
 

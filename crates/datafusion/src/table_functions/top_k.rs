@@ -278,6 +278,9 @@ impl Wanted<'_> {
     /// The vectors of a subquery that gives one row.
     fn one(&self, plan: &LogicalPlan) -> Result<LogicalPlan> {
         let value = self.column(plan, "the query")?;
+        if let Some(stored) = QueryVector::stored(plan, &value) {
+            return Ok(stored);
+        }
         let query = cast(Expr::Column(value), Self::query_type()).alias("query");
         LogicalPlanBuilder::from(plan.clone()).project(vec![query])?.build()
     }

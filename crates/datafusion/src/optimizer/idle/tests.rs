@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use datafusion::config::OptimizerOptions;
 use datafusion::execution::session_state::SessionState;
-use datafusion::optimizer::{Optimizer, OptimizerContext};
+use datafusion::optimizer::{Analyzer, Optimizer, OptimizerContext};
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::displayable;
 use datafusion::prelude::SessionContext;
@@ -13,7 +13,7 @@ use super::*;
 use crate::Session;
 
 /// Statements with something for each of the rules.
-const STATEMENTS: [&str; 30] = [
+const STATEMENTS: [&str; 37] = [
     "SELECT 1",
     "SELECT row, score FROM top_k('a', [1.0, 2.0], 2)",
     "SELECT a.row, a.n + 1 FROM top_k('a', (SELECT value FROM a WHERE row = 1), 2) k JOIN a ON a.row = k.row",
@@ -44,6 +44,13 @@ const STATEMENTS: [&str; 30] = [
     "SELECT q.row, k.row FROM b q CROSS JOIN LATERAL top_k('a', q.value, 2) k",
     "SELECT s['x'] FROM (SELECT named_struct('x', n, 'y', row) s FROM a) WHERE s['y'] > 1",
     "SELECT n FROM a WHERE n > ANY (SELECT n FROM b)",
+    "SELECT 'x' AS w, n AS m, NULL FROM a",
+    "SELECT n FROM a WHERE NULL",
+    "SELECT n FROM a UNION ALL SELECT 2.5",
+    "SELECT n FROM a LIMIT 1 + 1",
+    "VALUES (1, 'x'), (2.5, NULL)",
+    "SELECT n, grouping(n), count(*) FROM a GROUP BY GROUPING SETS ((n), ())",
+    "SELECT row, score FROM top_k('a', (SELECT v FROM (SELECT value AS v, row FROM a) WHERE row = 1), 1 + 1)",
 ];
 
 async fn session() -> Session {
@@ -76,10 +83,14 @@ fn with_all_rules(state: &SessionState) -> SessionState {
         }
     });
     let physical = physical.collect();
+    let own = Analyzer::new().rules;
+    let analysis = state.analyzer().rules.iter();
+    let analysis = analysis.map(|r| own.iter().find(|o| o.name() == r.name()).unwrap_or(r).clone()).collect();
     let mut config = state.config().clone();
     config.options_mut().optimizer.max_passes = OptimizerOptions::default().max_passes;
     SessionStateBuilder::new_from_existing(state.clone())
         .with_config(config)
+        .with_analyzer_rules(analysis)
         .with_optimizer_rules(logical)
         .with_physical_optimizer_rules(physical)
         .build()
@@ -150,6 +161,8 @@ async fn so_are_plans_over_files() {
 fn every_rule_that_is_told_is_there() {
     let logical = Optimizer::new().rules;
     assert!(LOGICAL.iter().all(|(name, _)| logical.iter().any(|rule| rule.name() == *name)));
+    let analysis = Analyzer::new().rules;
+    assert!(ANALYSIS.iter().all(|(name, _)| analysis.iter().any(|rule| rule.name() == *name)));
     let physical = PhysicalOptimizer::new().rules;
     let told = NOT_PLAIN.iter().chain([&REQUIREMENTS]);
     assert!(told.into_iter().all(|name| physical.iter().any(|rule| rule.name() == *name)));
