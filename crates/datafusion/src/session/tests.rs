@@ -104,7 +104,7 @@ fn scanned(plan: &Arc<dyn ExecutionPlan>) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_read_ahead_of_a_slow_reader_is_bounded() {
+async fn ranges_of_a_text_are_read_ahead_and_no_more_than_the_threads_need() {
     let session = many().await;
     let folder = tempfile::tempdir().unwrap();
     let from = folder.path().join("n.csv");
@@ -121,7 +121,7 @@ async fn what_is_read_ahead_of_a_slow_reader_is_bounded() {
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;
         let ahead = scanned(&plan);
         // Ranges of 64 KiB, of some 10,000 rows each: one for each of four partitions, and the one that is given out.
-        assert!(ahead < 100_000, "{sql}: {ahead} rows");
+        assert!((40_000..100_000).contains(&ahead), "{sql}: {ahead} rows");
         while batches.next().await.transpose().unwrap().is_some() {}
         assert_eq!(scanned(&plan), 200_000, "{sql}");
     }

@@ -240,10 +240,12 @@ impl ExecutionPlan for InOrderExec {
             let streams = (0..partitions).map(|p| Ok(spawn_buffered(input.execute(p, Arc::clone(&context))?, 2)));
             futures::stream::iter(streams.collect::<Result<Vec<_>>>()?).flatten().boxed()
         } else if partitions > 1 && text_ranges::is_cut(&input) {
-            let ahead = context.session_config().target_partitions();
+            // One more than can be parsed at a time, for the next thread that has nothing to do.
+            let ahead = context.session_config().target_partitions() + 1;
+            // A range is begun when it is made: `buffered` polls the first of them only.
             let streams = futures::stream::iter(0..partitions).map(move |p| {
                 let range = input.execute(p, Arc::clone(&context));
-                async move { range.map(|range| spawn_buffered(range, text_ranges::BATCHES)) }
+                std::future::ready(range.map(|range| spawn_buffered(range, text_ranges::BATCHES)))
             });
             streams.buffered(ahead).try_flatten().boxed()
         } else {
