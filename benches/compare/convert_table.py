@@ -18,7 +18,7 @@ from machine import HERE, figure
 
 DIM, COLUMNS = 128, 10
 # At least two rounds, and more of what is short: how long it takes to write a file of 4 GiB varies by half.
-ROUNDS, SECONDS = (2, 6), 60
+ROUNDS, SECONDS = (2, 6), 120
 LIMIT_MIB = 400
 # What is shown; input and output, as options too, of `hyperslab convert`; peers by the case's name; the ratio aimed at.
 CASES = [

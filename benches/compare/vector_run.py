@@ -20,7 +20,7 @@ PEERS = ["numpy", "faiss", "usearch", "numpack", "duckdb", "lance", "sqlite_vec"
 # How often a case has its turn, and after how many seconds of its own it has had enough.
 ROUNDS, ENOUGH = 9, 1.5
 # The first words of operations, in the order of their turns.
-KINDS = ["sum", "product", "top_k", "subquery", "order", "sketch:", "filter", "batch"]
+KINDS = ["sum", "product", "subquery", "order", "top_k", "sketch:", "filter", "batch"]
 
 
 class Program:
@@ -177,7 +177,8 @@ def compare(threads, data, queries):
             notes += [f"{peer}: {note}" for note in hello.get("notes", [hello.get("error")])]
             names = hello.get("operations", [])
             cases += [(peer, name, lambda program=program, name=name: program.ask(name)) for name in names]
-        # Those of one operation one after the other, and what they are held against with them.
+        # Those of one operation one after the other, and what they are held against with them: whoever comes after a peer's
+        # long turn finds its memory cold.
         cases.sort(key=lambda case: KINDS.index(case[1].split()[0]))
         ms, wrong = measure(cases, vector_data.truth(data, queries), data, queries)
         ms["hyperslab"]["building the sketch"] = programs[0].built
