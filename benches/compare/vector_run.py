@@ -20,7 +20,7 @@ PEERS = ["numpy", "faiss", "usearch", "numpack", "duckdb", "lance", "sqlite_vec"
 # How often a case has its turn, and after how many seconds of its own it has had enough.
 ROUNDS, ENOUGH = 9, 1.5
 # The first words of operations, in the order of their turns.
-KINDS = ["sum", "product", "subquery", "order", "top_k", "sketch:", "filter", "batch"]
+KINDS = ["sum", "product", "subquery", "order", "filter", "sketch:", "top_k", "batch"]
 
 
 class Program:
